@@ -1,0 +1,65 @@
+import { parseAddressSet } from './address-set.ts';
+import type { SettingValues } from './settings.ts';
+
+/** What the rest of Berth knows of the settings: parsed, grouped and frozen. */
+export type Config = Readonly<ReturnType<typeof configOf>>;
+
+export function configOf(values: SettingValues) {
+  const { BERTH_TLS_CERT: cert, BERTH_TLS_KEY: key } = values;
+  return Object.freeze({
+    listen: Object.freeze(values.BERTH_LISTEN),
+    publicUrl: values.BERTH_PUBLIC_URL,
+    /** Paths of PEM files. */
+    tls: cert === undefined || key === undefined ? undefined : Object.freeze({ cert, key }),
+    trustedProxies: values.BERTH_TRUSTED_PROXIES ?? parseAddressSet([]),
+
+    /** Absolute. */
+    dataDir: values.BERTH_DATA_DIR,
+    database: Object.freeze({
+      /** Undefined: the embedded one. */
+      url: values.BERTH_DATABASE_URL,
+      poolSize: values.BERTH_DATABASE_POOL_SIZE,
+    }),
+    storage: Object.freeze({ kind: values.BERTH_STORAGE }),
+
+    admin: Object.freeze({
+      username: values.BERTH_ADMIN_USERNAME,
+      /** Undefined: to be generated. */
+      password: values.BERTH_ADMIN_PASSWORD,
+    }),
+    defaultVisibility: values.BERTH_DEFAULT_VISIBILITY,
+    tokens: Object.freeze({
+      ttlSeconds: values.BERTH_TOKEN_TTL_SECONDS,
+      refreshTtlDays: values.BERTH_REFRESH_TOKEN_TTL_DAYS,
+      clockSkewSeconds: values.BERTH_TOKEN_CLOCK_SKEW_SECONDS,
+    }),
+
+    sparseManifests: values.BERTH_SPARSE_MANIFESTS,
+    limits: Object.freeze({
+      manifestBytesMax: values.BERTH_MANIFEST_BYTES_MAX,
+      manifestDepthMax: values.BERTH_MANIFEST_DEPTH_MAX,
+      manifestReferencesMax: values.BERTH_MANIFEST_REFERENCES_MAX,
+      tagsPerPushMax: values.BERTH_TAGS_PER_PUSH_MAX,
+      blobBytesMax: values.BERTH_BLOB_BYTES_MAX,
+      uploadsPerAccountMax: values.BERTH_UPLOADS_PER_ACCOUNT_MAX,
+      uploadExpiryHours: values.BERTH_UPLOAD_EXPIRY_HOURS,
+      uploadLeaseSeconds: values.BERTH_UPLOAD_LEASE_SECONDS,
+      pageSizeMax: values.BERTH_PAGE_SIZE_MAX,
+      referrersPageBytesMax: values.BERTH_REFERRERS_PAGE_BYTES_MAX,
+      requestBodyBytesMax: values.BERTH_REQUEST_BODY_BYTES_MAX,
+      headerBytesMax: values.BERTH_HEADER_BYTES_MAX,
+      headersTimeoutSeconds: values.BERTH_HEADERS_TIMEOUT_SECONDS,
+      bodyIdleTimeoutSeconds: values.BERTH_BODY_IDLE_TIMEOUT_SECONDS,
+      keepAliveTimeoutSeconds: values.BERTH_KEEPALIVE_TIMEOUT_SECONDS,
+      shutdownGraceSeconds: values.BERTH_SHUTDOWN_GRACE_SECONDS,
+    }),
+    gcReviewDelayHours: values.BERTH_GC_REVIEW_DELAY_HOURS,
+    cache: Object.freeze({
+      manifestBytes: values.BERTH_MANIFEST_CACHE_BYTES,
+      blobBytes: values.BERTH_BLOB_CACHE_BYTES,
+      blobEntryBytesMax: values.BERTH_BLOB_CACHE_ENTRY_BYTES_MAX,
+    }),
+
+    log: Object.freeze({ level: values.BERTH_LOG_LEVEL, format: values.BERTH_LOG_FORMAT }),
+  });
+}

@@ -1,0 +1,185 @@
+import fc from 'fast-check';
+import { resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ConfigError } from './config-error.ts';
+import { parseConfig, parseSettings } from './load.ts';
+import { settingNames, settingOf } from './settings.ts';
+
+function problemsOf(env: Record<string, string>, yaml?: string): readonly string[] {
+  try {
+    parseConfig(env, yaml);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('defaults', () => {
+  test('nothing set is a working configuration', () => {
+    const config = parseConfig({});
+    expect(config).toMatchObject({
+      listen: { host: '127.0.0.1', port: 5000 },
+      publicUrl: undefined,
+      tls: undefined,
+      dataDir: resolve('data'),
+      database: { url: undefined, poolSize: 10 },
+      storage: { kind: 'disk' },
+      admin: { username: 'admin', password: undefined },
+      defaultVisibility: 'private',
+      sparseManifests: 'reject',
+      limits: { manifestBytesMax: 4 * 1024 * 1024, blobBytesMax: 2 ** 40 },
+    });
+    expect(config.trustedProxies.includes('127.0.0.1')).toBe(false);
+  });
+
+  test('an empty variable counts as unset', () => {
+    expect(parseConfig({ BERTH_LISTEN: '', BERTH_DATABASE_URL: '' })).toMatchObject({
+      listen: { port: 5000 },
+      database: { url: undefined },
+    });
+  });
+
+  test('the configuration cannot be changed', () => {
+    const config = parseConfig({});
+    expect(() => Object.assign(config.limits, { manifestBytesMax: 1 })).toThrow(TypeError);
+    expect(() => Object.assign(config, { dataDir: '/' })).toThrow(TypeError);
+  });
+});
+
+describe('sources', () => {
+  test('berth.yaml is read, and the environment wins over it', () => {
+    const yaml = 'BERTH_LISTEN: 0.0.0.0:80\nBERTH_TOKEN_TTL_SECONDS: 600\n';
+    const config = parseConfig({ BERTH_LISTEN: '[::1]:8080' }, yaml);
+    expect(config.listen).toEqual({ host: '::1', port: 8080 });
+    expect(config.tokens.ttlSeconds).toBe(600);
+  });
+
+  test('a password of digits in berth.yaml stays as it was written', () => {
+    expect(parseConfig({}, 'BERTH_ADMIN_PASSWORD: 0012345678\n').admin.password).toBe('0012345678');
+  });
+
+  test('a list in berth.yaml is a list', () => {
+    const { trustedProxies } = parseConfig({}, 'BERTH_TRUSTED_PROXIES:\n  - 10.0.0.0/8\n  - ::1\n');
+    expect(trustedProxies.includes('10.9.8.7')).toBe(true);
+    expect(trustedProxies.includes('::1')).toBe(true);
+    expect(trustedProxies.includes('11.0.0.1')).toBe(false);
+  });
+
+  test('an empty berth.yaml and one of comments are fine', () => {
+    expect(problemsOf({}, '')).toEqual([]);
+    expect(problemsOf({}, '# nothing yet\n')).toEqual([]);
+    expect(problemsOf({}, 'BERTH_PUBLIC_URL:\n')).toEqual([]);
+  });
+
+  test('variables that Kubernetes sets for a service named berth are not settings', () => {
+    const env = {
+      BERTH_SERVICE_HOST: '10.0.0.1',
+      BERTH_SERVICE_PORT: '5000',
+      BERTH_PORT: 'tcp://10.0.0.1:5000',
+      BERTH_PORT_5000_TCP_ADDR: '10.0.0.1',
+    };
+    expect(problemsOf(env)).toEqual([]);
+    expect(problemsOf({ BERTH_PORT: '5000' })).toHaveLength(1);
+  });
+});
+
+describe('problems', () => {
+  test('all are reported together, with what was expected', () => {
+    const env = { BERTH_LISTEN: 'here', BERTH_TOKEN_TTL_SECONDS: '5', BERTH_STORAGE: 's4', BERTH_TLS_CERT: 'a.pem' };
+    expect(problemsOf(env)).toEqual([
+      'BERTH_LISTEN is "here": expected host:port or [IPv6 address]:port',
+      'BERTH_STORAGE is "s4": expected disk | memory',
+      'BERTH_TOKEN_TTL_SECONDS is "5": expected a whole number from 60 to 3600',
+      'BERTH_TLS_CERT and BERTH_TLS_KEY: expected both or none',
+    ]);
+  });
+
+  test('an unknown name is answered with the nearest known one', () => {
+    expect(problemsOf({ BERTH_LISTN: '1' })).toEqual([
+      'BERTH_LISTN is not a setting of Berth; did you mean BERTH_LISTEN?',
+    ]);
+    expect(problemsOf({ BERTH_XYZZY_PLUGH_FROTZ: '1' })).toEqual(['BERTH_XYZZY_PLUGH_FROTZ is not a setting of Berth']);
+    expect(problemsOf({}, 'BERTH_DATADIR: x\n')).toEqual([
+      'BERTH_DATADIR (in berth.yaml) is not a setting of Berth; did you mean BERTH_DATA_DIR?',
+    ]);
+  });
+
+  test('broken YAML names the line', () => {
+    expect(problemsOf({}, 'BERTH_LISTEN: a\nBERTH_LISTEN: b\n')).toEqual([
+      'berth.yaml, line 2: not valid YAML (duplicate key)',
+    ]);
+    expect(problemsOf({}, '- BERTH_LISTEN\n')).toEqual(['berth.yaml: expected lines of the form NAME: value']);
+    expect(problemsOf({}, 'BERTH_LISTEN: {a: b}\n')).toEqual([
+      'BERTH_LISTEN (in berth.yaml): expected one value or a list of values',
+    ]);
+  });
+
+  test('no message and no listing contains a secret', () => {
+    const secret = 'mysql://berth:hunter2-hunter2@db/berth';
+    const password = 'hunter2\u0007hunter2';
+    expect(problemsOf({ BERTH_DATABASE_URL: secret, BERTH_ADMIN_PASSWORD: password })).toEqual([
+      'BERTH_DATABASE_URL is malformed: expected a postgres:// URL',
+      'BERTH_ADMIN_PASSWORD is malformed: expected 8 to 256 characters, none of them a control character',
+    ]);
+    expect(problemsOf({}, 'BERTH_ADMIN_PASSWORD: "hunter2\nBERTH_X: [').join()).not.toContain('hunter2');
+    const { inEffect } = parseSettings({ BERTH_ADMIN_PASSWORD: 'hunter2-hunter2' });
+    expect(inEffect).toContainEqual({ name: 'BERTH_ADMIN_PASSWORD', shown: '***', source: 'environment' });
+  });
+});
+
+describe('values', () => {
+  test.each([
+    ['localhost:5000', { host: 'localhost', port: 5000 }],
+    ['0.0.0.0:0', { host: '0.0.0.0', port: 0 }],
+    ['[::]:443', { host: '::', port: 443 }],
+    ['registry.example.com:65535', { host: 'registry.example.com', port: 65535 }],
+  ])('BERTH_LISTEN %s', (text, listen) => expect(parseConfig({ BERTH_LISTEN: text }).listen).toEqual(listen));
+
+  test.each([
+    ['BERTH_LISTEN', '5000'],
+    ['BERTH_LISTEN', ':5000'],
+    ['BERTH_LISTEN', '::1:5000'],
+    ['BERTH_LISTEN', '[127.0.0.1]:5000'],
+    ['BERTH_LISTEN', '1.2.3.999:5000'],
+    ['BERTH_LISTEN', 'localhost:65536'],
+    ['BERTH_PUBLIC_URL', 'registry.example.com'],
+    ['BERTH_PUBLIC_URL', 'ftp://registry.example.com'],
+    ['BERTH_PUBLIC_URL', 'https://example.com/registry'],
+    ['BERTH_PUBLIC_URL', 'https://example.com/?a=b'],
+    ['BERTH_TRUSTED_PROXIES', '10.0.0.0/33'],
+    ['BERTH_TRUSTED_PROXIES', '10.0.0.0/8/8'],
+    ['BERTH_TRUSTED_PROXIES', '10.0.0.1,proxy'],
+    ['BERTH_ADMIN_USERNAME', 'Admin'],
+    ['BERTH_ADMIN_USERNAME', 'a..b'],
+    ['BERTH_DATA_DIR', 'a\0b'],
+    ['BERTH_PAGE_SIZE_MAX', '0'],
+    ['BERTH_PAGE_SIZE_MAX', '1e3'],
+    ['BERTH_PAGE_SIZE_MAX', '-1'],
+  ])('%s %j is refused', (name, text) => expect(problemsOf({ [name]: text })).toHaveLength(1));
+
+  test('a trusted proxy is recognized in every form of its address', () => {
+    const { trustedProxies } = parseConfig({ BERTH_TRUSTED_PROXIES: '10.0.0.1, fd00::/8' });
+    const included = ['10.0.0.1', '::ffff:10.0.0.1', 'fd12:3456::1'].map((address) => trustedProxies.includes(address));
+    const others = ['10.0.0.2', '::ffff:10.0.0.2', 'fe80::1', 'x', undefined].map((a) => trustedProxies.includes(a));
+    expect(included).toEqual([true, true, true]);
+    expect(others).toEqual([false, false, false, false, false]);
+  });
+
+  test('every text is either parsed or answered with one problem', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...settingNames), fc.string({ unit: 'binary' }), (name, text) => {
+        const expected = text === '' || settingOf(name).type.safeParse(text).success ? 0 : 1;
+        const pair = /_TLS_/.test(name) && text !== '' ? 1 : 0;
+        expect(problemsOf({ [name]: text })).toHaveLength(expected + pair);
+      }),
+    );
+  });
+});
+
+test('every setting whose name ends in a unit says so, and has one meaning', () => {
+  for (const name of settingNames) {
+    const inName = /_(BYTES|SECONDS|HOURS|DAYS)(_MAX)?$/.exec(name)?.[1]?.toLowerCase();
+    expect([name, settingOf(name).unit]).toEqual([name, inName]);
+  }
+});

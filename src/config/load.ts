@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { ConfigError } from './config-error.ts';
+import { configOf, type Config } from './config.ts';
+import { nearest } from './nearest.ts';
+import { isSettingName, settingNames, settingOf, type SettingName, type SettingValues } from './settings.ts';
+import { readYamlSettings } from './yaml-file.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A setting as it was found. */
+export interface SettingInEffect {
+  readonly name: SettingName;
+  /** `***` for a secret; undefined where nothing is set and there is no default. */
+  readonly shown: string | undefined;
+  readonly source: 'environment' | 'berth.yaml' | 'default';
+}
+
+export interface LoadedSettings {
+  readonly config: Config;
+  readonly inEffect: readonly SettingInEffect[];
+}
+
+/** @throws ConfigError with every problem at once */
+export const loadConfig = (): Config => loadSettings().config;
+
+/** Like {@link loadConfig}, with where each setting came from. */
+export function loadSettings(): LoadedSettings {
+  return parseSettings(process.env, readConfigFile(process.env['BERTH_CONFIG']));
+}
+
+/** @throws ConfigError with every problem at once */
+export const parseConfig = (env: Environment, yamlText?: string): Config => parseSettings(env, yamlText).config;
+
+/**
+ * Environment first, then the file, then the default; what is empty counts as unset.
+ * @throws ConfigError with every problem at once
+ */
+export function parseSettings(env: Environment, yamlText = ''): LoadedSettings {
+  const file = readYamlSettings(yamlText);
+  const problems = [...file.problems, ...unknownNames(env, file.texts)];
+  const values: Partial<Record<SettingName, unknown>> = {};
+  const inEffect: SettingInEffect[] = [];
+
+  for (const name of settingNames) {
+    const { type, secret, default: fallback } = settingOf(name);
+    const { text, source } = find(name, env, file.texts, fallback);
+    inEffect.push({ name, source, shown: text !== undefined && secret ? '***' : text });
+    if (text === undefined) continue;
+    const result = type.safeParse(text);
+    if (result.success) values[name] = result.data;
+    else problems.push(`${describe(name, source, secret ? undefined : text)}: expected ${type.description}`);
+  }
+  problems.push(...disagreements(inEffect));
+  if (problems.length > 0) throw new ConfigError(problems);
+  // Each name was parsed by its own schema row, or problems would not be empty.
+  return { config: configOf(values as SettingValues), inEffect };
+}
+
+function find(name: SettingName, env: Environment, file: ReadonlyMap<string, string>, fallback: string | undefined) {
+  if (env[name]) return { text: env[name], source: 'environment' } as const;
+  const inFile = file.get(name);
+  if (inFile) return { text: inFile, source: 'berth.yaml' } as const;
+  return { text: fallback, source: 'default' } as const;
+}
+
+function describe(name: string, source: SettingInEffect['source'], text?: string): string {
+  const place = source === 'berth.yaml' ? ' (in berth.yaml)' : '';
+  return text === undefined ? `${name}${place} is malformed` : `${name}${place} is ${JSON.stringify(text)}`;
+}
+
+/** Rules about several settings at once. */
+function disagreements(inEffect: readonly SettingInEffect[]): string[] {
+  const isSet = (name: SettingName) => inEffect.some((setting) => setting.name === name && setting.shown !== undefined);
+  const problems: string[] = [];
+  if (isSet('BERTH_TLS_CERT') !== isSet('BERTH_TLS_KEY')) {
+    problems.push('BERTH_TLS_CERT and BERTH_TLS_KEY: expected both or none');
+  }
+  if (inEffect.some(({ name, source }) => name === 'BERTH_CONFIG' && source === 'berth.yaml')) {
+    problems.push('BERTH_CONFIG (in berth.yaml): expected in the environment only');
+  }
+  return problems;
+}
+
+function unknownNames(env: Environment, file: ReadonlyMap<string, string>): string[] {
+  const fromEnvironment = Object.entries(env)
+    .filter(([name, text]) => name.startsWith('BERTH_') && !isServiceLink(name, text ?? ''))
+    .map(([name]) => ({ name, source: 'environment' }) as const);
+  const fromFile = [...file.keys()].map((name) => ({ name, source: 'berth.yaml' }) as const);
+  return [...fromEnvironment, ...fromFile]
+    .filter(({ name }) => !isSettingName(name))
+    .map(({ name, source }) => {
+      const known = nearest(name, settingNames);
+      const place = source === 'berth.yaml' ? ' (in berth.yaml)' : '';
+      return `${name}${place} is not a setting of Berth${known === undefined ? '' : `; did you mean ${known}?`}`;
+    });
+}
+
+/**
+ * Kubernetes puts variables such as BERTH_SERVICE_HOST and BERTH_PORT=tcp://... into every container beside a service
+ * named "berth": https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+ */
+function isServiceLink(name: string, text: string): boolean {
+  return (
+    /_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$/.test(name) ||
+    /_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name) ||
+    (name.endsWith('_PORT') && /^(tcp|udp|sctp):\/\//.test(text))
+  );
+}
+
+/** The file's text; a file that nobody asked for by name may be missing. */
+function readConfigFile(asked: string | undefined): string {
+  const path = asked || 'berth.yaml';
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' && !asked) return '';
+    const reason = code === 'ENOENT' ? 'there is no such file' : `it cannot be read (${code})`;
+    throw new ConfigError([`BERTH_CONFIG is ${JSON.stringify(path)}: ${reason}`], { cause });
+  }
+}

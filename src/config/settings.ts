@@ -1,0 +1,260 @@
+import type { z } from 'zod';
+import * as value from './values.ts';
+
+/** One setting: the schema behind the environment variable, the line in berth.yaml and the row in the README. */
+export interface Setting<T = unknown> {
+  readonly type: z.ZodType<T, string>;
+  /** As a person would write it; it goes through the same parser. Absent: the setting may be left unset. */
+  readonly default?: string;
+  /** What the number counts; also the end or the middle of the name. */
+  readonly unit?: 'bytes' | 'seconds' | 'hours' | 'days';
+  /** One or two sentences for the operator. */
+  readonly doc: string;
+  /** Never printed or logged. */
+  readonly secret?: true;
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const TIB = 1024 * GIB;
+
+/** Every setting of Berth, in the order of the README. */
+export const settings = {
+  BERTH_CONFIG: {
+    type: value.path,
+    doc: 'A YAML file with settings of the same names; the environment wins. Unset: `./berth.yaml`, if it is there.',
+  },
+
+  // Where it is reached
+  BERTH_LISTEN: {
+    type: value.listenAddress,
+    default: '127.0.0.1:5000',
+    doc: 'The address to listen on; `0.0.0.0:5000` or `[::]:5000` for every interface, port 0 for any free one.',
+  },
+  BERTH_PUBLIC_URL: {
+    type: value.publicUrl,
+    doc: 'Where clients reach the registry, if not at the address they ask (behind a proxy, for example).',
+  },
+  BERTH_TLS_CERT: { type: value.path, doc: 'The certificate chain in PEM, to serve HTTPS. Goes with `BERTH_TLS_KEY`.' },
+  BERTH_TLS_KEY: { type: value.path, doc: 'The private key in PEM. Goes with `BERTH_TLS_CERT`.' },
+  BERTH_TRUSTED_PROXIES: {
+    type: value.addressSet,
+    doc: 'The proxies whose `X-Forwarded-*` headers are believed. Unset: none.',
+  },
+
+  // Where it keeps things
+  BERTH_DATA_DIR: {
+    type: value.path,
+    default: './data',
+    doc: 'The folder of the blobs, the embedded database and the generated admin password.',
+  },
+  BERTH_DATABASE_URL: {
+    type: value.postgresUrl,
+    doc: 'The PostgreSQL database to use. Unset: Berth starts its own in the data folder.',
+    secret: true,
+  },
+  BERTH_DATABASE_POOL_SIZE: {
+    type: value.wholeNumber(2, 1000),
+    default: '10',
+    doc: 'The most connections to PostgreSQL of one process.',
+  },
+  BERTH_STORAGE: {
+    type: value.choice('disk', 'memory'),
+    default: 'disk',
+    doc: 'Where blob bytes are kept. `memory` is for trials and tests: everything is lost at the end of the process.',
+  },
+
+  // Who may do what
+  BERTH_ADMIN_USERNAME: {
+    type: value.userName,
+    default: 'admin',
+    doc: 'The account that is created at the first start.',
+  },
+  BERTH_ADMIN_PASSWORD: {
+    type: value.password,
+    doc: 'Its password. Unset: a random one, printed once and kept in the data folder, readable by its owner only.',
+    secret: true,
+  },
+  BERTH_DEFAULT_VISIBILITY: {
+    type: value.choice('private', 'public'),
+    default: 'private',
+    doc: 'The visibility of a new repository; anyone may pull from a public one.',
+  },
+  BERTH_TOKEN_TTL_SECONDS: {
+    type: value.wholeNumber(60, 3600),
+    default: '300',
+    unit: 'seconds',
+    doc: 'How long an access token lives.',
+  },
+  BERTH_REFRESH_TOKEN_TTL_DAYS: {
+    type: value.wholeNumber(1, 3650),
+    default: '90',
+    unit: 'days',
+    doc: 'How long a refresh token lives.',
+  },
+  BERTH_TOKEN_CLOCK_SKEW_SECONDS: {
+    type: value.wholeNumber(0, 600),
+    default: '60',
+    unit: 'seconds',
+    doc: "How far another replica's clock may be off before its tokens are refused.",
+  },
+
+  // What is accepted
+  BERTH_SPARSE_MANIFESTS: {
+    type: value.choice('reject', 'accept'),
+    default: 'reject',
+    doc: 'Whether an index may be pushed before the manifests that it names.',
+  },
+  BERTH_MANIFEST_BYTES_MAX: {
+    type: value.wholeNumber(64 * KIB, 64 * MIB),
+    default: '4194304',
+    unit: 'bytes',
+    doc: 'The largest manifest; more is answered 413.',
+  },
+  BERTH_MANIFEST_DEPTH_MAX: {
+    type: value.wholeNumber(8, 1000),
+    default: '64',
+    doc: 'How deep the JSON of a manifest may be nested.',
+  },
+  BERTH_MANIFEST_REFERENCES_MAX: {
+    type: value.wholeNumber(128, 100_000),
+    default: '10000',
+    doc: 'How many blobs and manifests one manifest may name.',
+  },
+  BERTH_TAGS_PER_PUSH_MAX: {
+    type: value.wholeNumber(10, 10_000),
+    default: '100',
+    doc: 'How many `?tag=` one push of a manifest may carry.',
+  },
+  BERTH_BLOB_BYTES_MAX: {
+    type: value.wholeNumber(MIB, 1024 * TIB),
+    default: '1099511627776',
+    unit: 'bytes',
+    doc: 'The largest blob; more is answered 413.',
+  },
+  BERTH_UPLOADS_PER_ACCOUNT_MAX: {
+    type: value.wholeNumber(1, 1_000_000),
+    default: '1000',
+    doc: 'How many uploads one account may have open.',
+  },
+  BERTH_UPLOAD_EXPIRY_HOURS: {
+    type: value.wholeNumber(1, 24 * 365),
+    default: '24',
+    unit: 'hours',
+    doc: 'When an upload that receives nothing more is given up and its bytes are swept.',
+  },
+  BERTH_UPLOAD_LEASE_SECONDS: {
+    type: value.wholeNumber(5, 3600),
+    default: '30',
+    unit: 'seconds',
+    doc: 'How long an upload stays bound to a process that no longer answers for it.',
+  },
+  BERTH_PAGE_SIZE_MAX: {
+    type: value.wholeNumber(1, 100_000),
+    default: '1000',
+    doc: 'The most entries of one page of tags, repositories or referrers.',
+  },
+  BERTH_REFERRERS_PAGE_BYTES_MAX: {
+    type: value.wholeNumber(64 * KIB, 64 * MIB),
+    default: '4194304',
+    unit: 'bytes',
+    doc: 'The most bytes of one page of referrers.',
+  },
+  BERTH_REQUEST_BODY_BYTES_MAX: {
+    type: value.wholeNumber(KIB, GIB),
+    default: '1048576',
+    unit: 'bytes',
+    doc: 'The largest body of a request to `/api` or to the token end-point.',
+  },
+  BERTH_HEADER_BYTES_MAX: {
+    type: value.wholeNumber(8 * KIB, MIB),
+    default: '65536',
+    unit: 'bytes',
+    doc: 'The most bytes of all headers of one request.',
+  },
+
+  // How long it waits
+  BERTH_HEADERS_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '20',
+    unit: 'seconds',
+    doc: 'How long a client may take to send its headers.',
+  },
+  BERTH_BODY_IDLE_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '60',
+    unit: 'seconds',
+    doc: 'How long a body may stand still, in either direction, before the connection is closed.',
+  },
+  BERTH_KEEPALIVE_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '75',
+    unit: 'seconds',
+    doc: 'How long an idle connection is kept open.',
+  },
+  BERTH_SHUTDOWN_GRACE_SECONDS: {
+    type: value.wholeNumber(0, 3600),
+    default: '30',
+    unit: 'seconds',
+    doc: 'How long running requests may take to end after SIGTERM.',
+  },
+  BERTH_GC_REVIEW_DELAY_HOURS: {
+    type: value.wholeNumber(1, 24 * 365),
+    default: '24',
+    unit: 'hours',
+    doc: 'The age at which a new blob or manifest is first looked at by garbage collection.',
+  },
+
+  // What it remembers
+  BERTH_MANIFEST_CACHE_BYTES: {
+    type: value.wholeNumber(0, TIB),
+    default: '67108864',
+    unit: 'bytes',
+    doc: 'Memory for the bytes of manifests, which never change under their digest. 0: none.',
+  },
+  BERTH_BLOB_CACHE_BYTES: {
+    type: value.wholeNumber(0, TIB),
+    default: '33554432',
+    unit: 'bytes',
+    doc: 'Memory for small blobs, such as image configurations. 0: none.',
+  },
+  BERTH_BLOB_CACHE_ENTRY_BYTES_MAX: {
+    type: value.wholeNumber(0, 64 * MIB),
+    default: '65536',
+    unit: 'bytes',
+    doc: 'The largest blob that is kept in memory.',
+  },
+
+  // What it says
+  BERTH_LOG_LEVEL: {
+    type: value.choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    default: 'info',
+    doc: 'The least severe line that is logged, on stderr.',
+  },
+  BERTH_LOG_FORMAT: {
+    type: value.choice('auto', 'json', 'pretty'),
+    default: 'auto',
+    doc: 'How a line looks; `auto` is pretty on a terminal and JSON elsewhere.',
+  },
+} as const satisfies Record<string, Setting>;
+
+export type SettingName = keyof typeof settings;
+
+/** What each setting's text was parsed to; undefined only where there is no default. */
+export type SettingValues = {
+  readonly [N in SettingName]:
+    | z.output<(typeof settings)[N]['type']>
+    | ((typeof settings)[N] extends { readonly default: string } ? never : undefined);
+};
+
+export const settingNames: readonly SettingName[] = Object.keys(settings).filter(isSettingName);
+
+export function isSettingName(name: string): name is SettingName {
+  return Object.hasOwn(settings, name);
+}
+
+/** The schema's row under its common type, for code that treats all settings alike. */
+export function settingOf(name: SettingName): Setting {
+  return settings[name];
+}
