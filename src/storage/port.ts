@@ -29,12 +29,14 @@ export interface StoredObject {
   readonly key: StorageKey;
   /** In bytes. */
   readonly size: number;
+  /** Not earlier than its commit, however long before that its last byte came. */
   readonly modifiedAt: Date;
 }
 
 /** One unfinished upload as the back end's own listing shows it. */
 export interface StoredUpload {
   readonly state: UploadState;
+  /** When bytes last came. */
   readonly modifiedAt: Date;
 }
 
@@ -51,6 +53,11 @@ export class ObjectSizeError extends Error {
 /** Thrown by any write when the medium has no room left (never a bare ENOSPC). */
 export class StorageFullError extends Error {
   override readonly name = 'StorageFullError';
+}
+
+/** Thrown by `start`: its message is one sentence for the operator, who needs no stack trace with it. */
+export class StorageUnusableError extends Error {
+  override readonly name = 'StorageUnusableError';
 }
 
 /** Appends to one unfinished upload. One writer per state at a time: the caller holds the upload's lease. */
@@ -85,7 +92,7 @@ export interface BlobStore {
    */
   openWriter(state: UploadState, offset: number): Promise<UploadWriter>;
   /**
-   * Reads back the first `length` bytes of an unfinished upload. A yielded buffer is only lent: it may be reused as soon as
+   * Reads back the first `length` bytes of an unfinished upload; no bytes and no error for a `length` of 0. A yielded buffer is only lent: it may be reused as soon as
    * the next one is asked for.
    * @throws ObjectMissingError, ObjectSizeError as the first step of the iteration or later
    */
@@ -115,7 +122,7 @@ export interface BlobStore {
   listObjects(): AsyncIterable<StoredObject>;
   /** Every unfinished upload that has bytes, in no particular order. */
   listUploads(): AsyncIterable<StoredUpload>;
-  /** Proves that the back end can be used: makes its folders, writes, reads and deletes a probe. Called once at start; rejects with one clear sentence. */
+  /** Proves that the back end can be used: makes its folders, writes, reads and deletes a probe. Called once at start. @throws StorageUnusableError */
   start(): Promise<void>;
   /** Releases what the back end holds. */
   close(): Promise<void>;
