@@ -1,0 +1,79 @@
+// node scripts/run.mjs [node arguments] FILE [arguments]
+//
+// Runs FILE on the Node that package.json carries, after installing what package-lock.json asks for. This file alone
+// runs on the machine's own Node, so it is plain JavaScript for any version from 20 and needs no dependency.
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { constants } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const NODE_MAJOR = 26;
+const root = fileURLToPath(new URL('..', import.meta.url));
+const binaries = join(root, 'node_modules', '.bin');
+/** npm writes it when everything else is in place, so it dates the installation. */
+const installed = join(root, 'node_modules', '.package-lock.json');
+
+if (!isInstalled()) await install();
+const end = await run(chooseNode(), process.argv.slice(2), 'inherit');
+leave(end);
+
+/** False also for what an interrupted or partial (`--omit=dev`) installation left. */
+function isInstalled() {
+  if (!existsSync(installed)) return false;
+  if (statSync(installed).mtimeMs < statSync(join(root, 'package-lock.json')).mtimeMs) return false;
+  const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const names = Object.keys({ ...dependencies, ...devDependencies });
+  return names.every((name) => existsSync(join(root, 'node_modules', name)));
+}
+
+async function install() {
+  process.stderr.write('Installing dependencies ...\n');
+  // Should this be interrupted, the next run begins again.
+  rmSync(installed, { force: true });
+  const args = ['ci', '--loglevel=error', '--include=dev', '--include=optional'];
+  const npm = process.env.npm_execpath?.endsWith('npm-cli.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
+  // stdout belongs to FILE; npm has nothing to say there but that it is done.
+  const end = await run(npm[0], [...npm.slice(1), ...args], ['ignore', 'ignore', 'inherit']);
+  if (end.code === 0) return;
+  if (end.code !== null) process.stderr.write('npm could not install the dependencies; its message is above.\n');
+  leave(end);
+}
+
+function chooseNode() {
+  const carried = join(binaries, 'node');
+  if (existsSync(carried)) return carried;
+  if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) return process.execPath;
+  process.stderr.write(
+    `Berth needs Node ${NODE_MAJOR}: package.json carries none for ${process.platform}-${process.arch}, ` +
+      `and this is ${process.version}; install Node ${NODE_MAJOR} and start again.\n`,
+  );
+  process.exit(1);
+}
+
+/** Runs a program to its end, whatever signals arrive meanwhile: it is the program that decides what they mean. */
+function run(program, args, stdio) {
+  const env = { ...process.env, PATH: `${binaries}${delimiter}${process.env.PATH ?? ''}` };
+  const child = spawn(program, args, { cwd: root, stdio, env });
+  // A terminal sends Ctrl-C to every process of its foreground group, the child included.
+  const onTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+  const forward = (signal) => void (signal === 'SIGINT' && onTerminal ? undefined : child.kill(signal));
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, forward);
+  return new Promise((resolve) => {
+    child.on('error', (error) => {
+      process.stderr.write(`${program} could not be started: ${error.message}\n`);
+      resolve({ code: 1, signal: null });
+    });
+    child.on('exit', (code, signal) => {
+      for (const name of signals) process.off(name, forward);
+      resolve({ code, signal });
+    });
+  });
+}
+
+/** Ends as the child ended, by the same signal or with the same code. */
+function leave({ code, signal }) {
+  if (signal !== null) process.kill(process.pid, signal);
+  process.exit(code ?? 128 + constants.signals[signal]);
+}
