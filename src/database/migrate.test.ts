@@ -1,0 +1,107 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import pg from 'pg';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
+import { DatabaseNewerError, MigrationError, migrate, pendingMigrations } from './migrate.ts';
+import { DatabaseUnavailableError } from './pool.ts';
+
+let database: TestDatabase;
+let migrationsDir: string;
+const log: string[] = [];
+const run = (): Promise<string[]> => migrate(database.connection, { log: (line) => log.push(line), migrationsDir });
+
+beforeEach(async () => {
+  log.length = 0;
+  database = await createTestDatabase({ migrated: false });
+  migrationsDir = await mkdtemp(path.join(tmpdir(), 'berth-migrations-'));
+});
+afterEach(async () => {
+  await database.drop();
+  await rm(migrationsDir, { recursive: true });
+});
+
+function write(name: string, sql: string): Promise<void> {
+  return writeFile(path.join(migrationsDir, `${name}.sql`), sql);
+}
+
+async function select(statement: string): Promise<unknown[]> {
+  const client = new pg.Client(database.connection);
+  await client.connect();
+  try {
+    return (await client.query<Record<string, unknown>>(statement)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+it('runs what is pending, in order, once', async () => {
+  await write('0001_first', 'CREATE TABLE first (id int PRIMARY KEY);');
+  await write('0002_second', 'ALTER TABLE first ADD COLUMN name text;');
+  expect(await pendingMigrations(database.connection, { migrationsDir })).toEqual(['0001_first', '0002_second']);
+  expect(await run()).toEqual(['0001_first', '0002_second']);
+  expect(log).toEqual(['migrated the database: 0001_first', 'migrated the database: 0002_second']);
+  expect(await run()).toEqual([]);
+  await write('0010_tenth', 'ALTER TABLE first RENAME COLUMN name TO title;');
+  expect(await run()).toEqual(['0010_tenth']);
+  expect(await pendingMigrations(database.connection, { migrationsDir })).toEqual([]);
+  expect(await select('SELECT title FROM first')).toEqual([]);
+});
+
+it('leaves SQL as it is written, function bodies and braces too', async () => {
+  await write(
+    '0001_function',
+    `CREATE FUNCTION shape() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN '{a} {0} \${b} :c %I'; END $$;`,
+  );
+  await run();
+  expect(await select('SELECT shape()')).toEqual([{ shape: '{a} {0} ${b} :c %I' }]);
+});
+
+it('changes nothing when a migration fails in the middle', async () => {
+  await write('0001_good', 'CREATE TABLE good (id int);');
+  await write('0002_bad', 'CREATE TABLE half (id int); SELECT * FROM nowhere;');
+  await expect(run()).rejects.toThrow(MigrationError);
+  expect(log.join('\n')).toContain('nowhere');
+  expect(await select(`SELECT to_regclass('good') AS good, to_regclass('half') AS half`)).toEqual([
+    { good: null, half: null },
+  ]);
+  await write('0002_bad', 'CREATE TABLE half (id int);');
+  expect(await run()).toEqual(['0001_good', '0002_bad']);
+});
+
+it('lets any number of processes migrate at once', async () => {
+  await write('0001_first', 'CREATE TABLE first (id int); SELECT pg_sleep(0.1);');
+  await write('0002_second', 'INSERT INTO first VALUES (1);');
+  const ran = await Promise.all([run(), run(), run(), run()]);
+  expect(ran.flat()).toEqual(['0001_first', '0002_second']);
+  expect(await select('SELECT id FROM first')).toEqual([{ id: 1 }]);
+});
+
+it('refuses a database that a newer Berth migrated', async () => {
+  await write('0001_first', 'CREATE TABLE first (id int);');
+  await write('0002_second', 'CREATE TABLE second (id int);');
+  await run();
+  await rm(path.join(migrationsDir, '0002_second.sql'));
+  const message = 'the database was migrated by a newer Berth (it has 0002_second); run that version or newer';
+  await expect(run()).rejects.toThrow(new DatabaseNewerError('0002_second'));
+  await expect(run()).rejects.toThrow(message);
+  await expect(pendingMigrations(database.connection, { migrationsDir })).rejects.toThrow(message);
+});
+
+it('stops waiting for another process when told to', async () => {
+  await write('0001_slow', 'SELECT pg_sleep(60);');
+  const abort = new AbortController();
+  const slow = migrate(database.connection, { log: () => {}, migrationsDir, signal: abort.signal });
+  const waiting = migrate(database.connection, { log: () => {}, migrationsDir, signal: abort.signal });
+  const outcome = Promise.allSettled([slow, waiting]);
+  const isWaiting = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+  await expect.poll(() => select(isWaiting)).toHaveLength(1);
+  abort.abort(new Error('enough'));
+  expect(await outcome).toMatchObject([{ reason: { message: 'enough' } }, { reason: { message: 'enough' } }]);
+});
+
+it('says that there is no database', async () => {
+  const nowhere = { host: migrationsDir, user: 'berth', database: 'berth' };
+  await expect(migrate(nowhere, { log: () => {} })).rejects.toThrow(DatabaseUnavailableError);
+});

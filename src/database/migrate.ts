@@ -1,0 +1,147 @@
+/**
+ * Brings the schema to what this Berth knows: the numbered SQL files of `migrations/`, forward only. All pending ones
+ * run in one transaction, so that a failed one leaves the database as the older Berth had it.
+ */
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import pg from 'pg';
+import { DatabaseUnavailableError } from './pool.ts';
+
+/** The database has migrations that this Berth does not know. */
+export class DatabaseNewerError extends Error {
+  override readonly name = 'DatabaseNewerError';
+  /** The newest unknown migration. */
+  readonly migration: string;
+  constructor(migration: string) {
+    super(`the database was migrated by a newer Berth (it has ${migration}); run that version or newer`);
+    this.migration = migration;
+  }
+}
+
+/** A migration failed, or could not be read; nothing was changed. */
+export class MigrationError extends Error {
+  override readonly name = 'MigrationError';
+}
+
+export interface MigrateOptions {
+  /** Told, line by line, which migrations run, and what went wrong in which statement. */
+  readonly log: (line: string) => void;
+  /** Default: the `migrations` folder of this Berth. */
+  readonly migrationsDir?: string;
+  /** Gives up waiting for another process that migrates, or rolls back what is under way. */
+  readonly signal?: AbortSignal;
+}
+
+const ownMigrations = path.join(import.meta.dirname, '..', '..', 'migrations');
+const table = 'schema_migrations';
+/** 'bert' and 'migr' in ASCII: whoever migrates a database of Berth's holds this advisory lock. */
+const lockKeys = [0x62657274, 0x6d696772];
+const connectTimeoutMs = 10_000;
+
+/**
+ * Runs what is pending. Waits while another process does the same, so that any number may start at once.
+ * @returns the names of the migrations that ran, oldest first
+ * @throws DatabaseNewerError, DatabaseUnavailableError, MigrationError
+ */
+export async function migrate(connection: pg.ClientConfig, options: MigrateOptions): Promise<string[]> {
+  const { log, migrationsDir = ownMigrations, signal } = options;
+  return withClient(connection, signal, async (client) => {
+    // Ended with the session, also when this process dies.
+    await client.query('SELECT pg_advisory_lock($1, $2)', lockKeys);
+    const pending = await findPending(client, migrationsDir);
+    if (pending.length === 0) return [];
+    // Its loading takes longer than all that an ordinary start has to do here.
+    const { runner } = await import('node-pg-migrate');
+    const told: string[] = [];
+    const tell = (line: string): void => {
+      told.push(line);
+      log(line);
+    };
+    try {
+      const ran = await runner({
+        dbClient: client,
+        dir: migrationsDir,
+        migrationsTable: table,
+        direction: 'up',
+        singleTransaction: true,
+        // Ours is held, and guards the look at what is pending as well.
+        noLock: true,
+        logger: { debug: () => {}, info: () => {}, warn: () => {}, error: tell },
+      });
+      for (const { name } of ran) log(`migrated the database: ${name}`);
+      return ran.map(({ name }) => name);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new MigrationError(
+        `the database could not be migrated, nothing was changed: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      );
+    }
+  });
+}
+
+/**
+ * The migrations that `migrate` would run, oldest first. Changes nothing.
+ * @throws DatabaseNewerError, DatabaseUnavailableError
+ */
+export async function pendingMigrations(
+  connection: pg.ClientConfig,
+  options: Pick<MigrateOptions, 'migrationsDir' | 'signal'> = {},
+): Promise<string[]> {
+  return withClient(connection, options.signal, (client) =>
+    findPending(client, options.migrationsDir ?? ownMigrations),
+  );
+}
+
+async function findPending(client: pg.Client, migrationsDir: string): Promise<string[]> {
+  const files = await readdir(migrationsDir).catch((error: unknown) => {
+    throw new MigrationError(`the migrations in ${migrationsDir} cannot be read`, { cause: error });
+  });
+  const known = files
+    .filter((name) => name.endsWith('.sql'))
+    .map((name) => name.slice(0, -'.sql'.length))
+    .toSorted();
+  const { rows: found } = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [
+    table,
+  ]);
+  if (!found[0]!.there) return known;
+  const { rows } = await client.query<{ name: string }>(`SELECT name FROM ${table} ORDER BY id`);
+  const applied = new Set(rows.map(({ name }) => name));
+  const unknown = [...applied].filter((name) => !known.includes(name)).at(-1);
+  if (unknown !== undefined) throw new DatabaseNewerError(unknown);
+  return known.filter((name) => !applied.has(name));
+}
+
+async function withClient<T>(
+  connection: pg.ClientConfig,
+  signal: AbortSignal | undefined,
+  work: (client: pg.Client) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const client = new pg.Client({
+    connectionTimeoutMillis: connectTimeoutMs,
+    application_name: 'berth migrate',
+    ...connection,
+  });
+  // Unheard, a connection that breaks between two statements would end the process; the next statement fails anyway.
+  client.on('error', () => {});
+  // With a statement under way this cuts the connection, and PostgreSQL rolls back.
+  const onAbort = (): void => void client.end();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    await client.connect().catch((error: unknown) => {
+      signal?.throwIfAborted();
+      throw new DatabaseUnavailableError(
+        `the database is not available: ${error instanceof Error ? error.message : String(error)}`,
+        { cause: error },
+      );
+    });
+    return await work(client);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    await client.end();
+  }
+}
