@@ -1,0 +1,31 @@
+import { Command } from 'commander';
+import { configCommand } from './config.ts';
+import { keyCommand } from './key.ts';
+import { migrateCommand } from './migrate.ts';
+import { serveCommand } from './serve.ts';
+import { userCommand } from './user.ts';
+import { readVersion, versionCommand } from './version.ts';
+
+/**
+ * The `berth` command. A command's rooms are imported when it runs, so that `berth --help` and `berth config check`
+ * wait for none of them.
+ */
+export function createProgram(): Command {
+  return new Command('berth')
+    .description('A home port for container images.')
+    .version(readVersion(), '-V, --version', 'Print the version.')
+    .helpOption('-h, --help', 'Print this help.')
+    .helpCommand('help [command]', 'Print the help of a command.')
+    .addHelpText(
+      'after',
+      '\nSettings come from BERTH_* environment variables or berth.yaml; see the README, or berth config check.',
+    )
+    .configureHelp({ showGlobalOptions: false })
+    .showHelpAfterError('(berth --help prints what there is)')
+    .addCommand(serveCommand())
+    .addCommand(migrateCommand())
+    .addCommand(userCommand())
+    .addCommand(keyCommand())
+    .addCommand(configCommand())
+    .addCommand(versionCommand());
+}
