@@ -31,7 +31,7 @@ export interface EmbeddedPostgres {
   /** Resolves when the server has ended, by `stop` (`expected`) or by itself. Never rejects. */
   readonly exited: Promise<PostgresExit>;
   /** Ends open connections and the server, in well under a minute. Idempotent. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 const database = 'berth';
@@ -53,16 +53,12 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   const signal = options.signal ?? new AbortController().signal;
   signal.throwIfAborted();
   const cluster = await prepareCluster(dataDir, { log, signal, durable });
-  const { server, lock, socketFolder } = await bringUp(
-    dataDir,
-    cluster,
-    { sharedBuffersMib, durable },
-    log,
-    signal,
-  ).catch((error: unknown) => {
+  const settings = { sharedBuffersMib, durable };
+  const serving = await bringUp({ dataDir, cluster, settings, log, signal }).catch((error: unknown) => {
     signal.throwIfAborted();
     throw error;
   });
+  const { server, lock, socketFolder } = serving;
 
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => (stopping ??= lock.release().then(() => server.stop()));
@@ -100,6 +96,15 @@ export async function findEmbeddedPostgres(dataDir: string): Promise<EmbeddedCon
   return connectionTo(file.socketFolder, database);
 }
 
+/** What a start is about. */
+interface Start {
+  readonly dataDir: string;
+  readonly cluster: Cluster;
+  readonly settings: ServerSettings;
+  readonly log: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
 interface Serving {
   readonly server: PostgresProcess;
   readonly lock: ServerLock;
@@ -107,13 +112,8 @@ interface Serving {
 }
 
 /** Until a server of ours serves and its lock is ours: waits for orphans to end, and ends those that do not know that they are orphans. */
-async function bringUp(
-  dataDir: string,
-  cluster: Cluster,
-  settings: ServerSettings,
-  log: (line: string) => void,
-  signal: AbortSignal,
-): Promise<Serving> {
+async function bringUp(about: Start): Promise<Serving> {
+  const { dataDir, cluster, signal } = about;
   const deadline = Date.now() + startPatienceMs;
   let orphanSince: number | undefined;
   let said: readonly string[] = [];
@@ -129,7 +129,7 @@ async function bringUp(
       orphanSince = undefined;
     }
     if (answer.kind === 'nothing') {
-      const attempt = await tryServer(dataDir, cluster, socketFolder, settings, log, signal);
+      const attempt = await tryServer(about, socketFolder);
       if ('server' in attempt) return attempt;
       said = attempt.said;
     }
@@ -143,19 +143,13 @@ async function bringUp(
 }
 
 /** One attempt; returns what PostgreSQL said when what stood in its way passes with time. */
-async function tryServer(
-  dataDir: string,
-  cluster: Cluster,
-  socketFolder: string,
-  settings: ServerSettings,
-  log: (line: string) => void,
-  signal: AbortSignal,
-): Promise<Serving | { readonly said: readonly string[] }> {
+async function tryServer(about: Start, socketFolder: string): Promise<Serving | { readonly said: readonly string[] }> {
+  const { dataDir, cluster, settings, log, signal } = about;
   const early: string[] = [];
   let isUp = false;
   const server = await startServer(cluster, socketFolder, settings, (line) => (isUp ? log(line) : early.push(line)));
   try {
-    const ready = await untilReady(server, socketFolder, signal);
+    const ready = await untilReady(server, cluster, socketFolder, signal);
     if (!ready) {
       if (isHeldByOther(server.lines())) return { said: server.lines() };
       if (saysDiskFull(server.lines())) throw diskFull(cluster);
@@ -176,22 +170,29 @@ async function tryServer(
 }
 
 /** True when the server answers, false when it has ended. A recovery takes as long as it takes. */
-async function untilReady(server: PostgresProcess, socketFolder: string, signal: AbortSignal): Promise<boolean> {
+async function untilReady(
+  server: PostgresProcess,
+  cluster: Cluster,
+  socketFolder: string,
+  signal: AbortSignal,
+): Promise<boolean> {
   let hasEnded = false;
   void server.exited.then(() => {
     hasEnded = true;
   });
   while (!hasEnded) {
     signal.throwIfAborted();
-    if ((await ask(socketFolder)).kind === 'serving') return true;
+    const answer = await ask(socketFolder);
+    // Another start may have been quicker, and the answer its server's; then ours is about to end.
+    if (answer.kind === 'serving' && (await readPostmasterFile(cluster.path))?.pid === server.pid) return true;
     await delay(pollMs, undefined, { signal });
   }
   return false;
 }
 
-/** An orphan that is still ending, or its last processes. */
+/** An orphan that is still ending, or its last processes, or another start at this very moment. */
 function isHeldByOther(lines: readonly string[]): boolean {
-  return lines.some((line) => /lock file ".*" already exists|pre-existing shared memory block/.test(line));
+  return lines.some((line) => /lock file ".*" (already exists|is empty)|pre-existing shared memory block/.test(line));
 }
 
 function diskFull(cluster: Cluster): DiskFullError {

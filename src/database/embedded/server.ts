@@ -24,7 +24,7 @@ export interface PostgresProcess {
   /** What it said last, oldest first. */
   lines(): readonly string[];
   /** Fast shutdown, then ever less friendly; resolves when the process has ended. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 export interface ServerSettings {
@@ -133,10 +133,10 @@ function parameters({ sharedBuffersMib, durable }: ServerSettings): Record<strin
 }
 
 /**
- * After a crash of the machine or container, the pid in `postmaster.pid` may be somebody else's by now, often always the
- * same one, and PostgreSQL would refuse to start for ever. When that process is certainly not a PostgreSQL of this
- * cluster, PostgreSQL is told to take it for a process above itself, which it never mistakes for a rival; its own check
- * for shared memory still in use stays.
+ * After a crash of the machine or container, the pid in `postmaster.pid` may be somebody else's by now (in containers
+ * often always the same one), or a zombie's that nobody reaps, and PostgreSQL would refuse to start for ever. When that
+ * process is certainly not a PostgreSQL of this cluster, PostgreSQL is told to take it for a process above itself, which
+ * it never mistakes for a rival; its own check for shared memory still in use stays.
  */
 async function staleParent(cluster: string): Promise<Record<string, string>> {
   const file = await readPostmasterFile(cluster);
