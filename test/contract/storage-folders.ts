@@ -69,3 +69,14 @@ export async function openFilesUnder(folder: string): Promise<string[]> {
   }
   return found;
 }
+
+/** Runs with the rights of a user who owns nothing: for root, who may do everything, another effective user. */
+export async function asOrdinaryUser<T>(run: () => Promise<T>): Promise<T> {
+  if (process.geteuid?.() !== 0) return run();
+  process.seteuid!(65534);
+  try {
+    return await run();
+  } finally {
+    process.seteuid!(0);
+  }
+}
