@@ -20,7 +20,7 @@ const GIB = 1024 * MIB;
 const TIB = 1024 * GIB;
 
 /** Every setting of Berth, in the order of the README. */
-export const settings = {
+const settings = {
   BERTH_CONFIG: {
     type: value.path,
     doc: 'A YAML file with settings of the same names; the environment wins. Unset: `./berth.yaml`, if it is there.',
