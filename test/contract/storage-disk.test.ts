@@ -1,10 +1,12 @@
 /** What holds for the disk store beyond the port: its files, its descriptors, and what it says when it cannot start. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { appendFile, chmod, mkdir, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, readFile, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { digestOf } from '../../src/oci/digest.ts';
 import { DiskBlobStore } from '../../src/storage/disk/store.ts';
+import { uploadNameOf, uploadPath } from '../../src/storage/layout.ts';
 import { ObjectSizeError, StorageUnusableError } from '../../src/storage/port.ts';
 import { append, collect, put } from './storage.ts';
 import { asOrdinaryUser, canMount, makeFolder, mountTmpfs, openFilesUnder } from './storage-folders.ts';
@@ -52,6 +54,17 @@ describe('the files of the disk store', () => {
     await store.delete(await put(store, Buffer.from('x')));
     await rm(join(place.folder, 'deep', 'data', 'blobs', 'sha256'), { recursive: true });
     expect(await put(store, Buffer.from('x'))).toContain(hex);
+  });
+
+  it('does not call an object old because its last byte came long ago', async () => {
+    const state = await append(store, store.begin('slow'), 0, [[Buffer.from('x')]]);
+    const longAgo = new Date(Date.now() - 86_400_000);
+    await utimes(join(place.folder, 'deep', 'data', uploadPath(uploadNameOf(state))), longAgo, longAgo);
+    for await (const upload of store.listUploads()) expect(upload.modifiedAt).toEqual(longAgo);
+    await store.commit(state, digestOf('x'), 1);
+    for await (const object of store.listObjects()) {
+      expect(Date.now() - object.modifiedAt.getTime()).toBeLessThan(60_000);
+    }
   });
 
   it('lists only what is its own', async () => {

@@ -6,7 +6,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { DiskBlobStore } from '../../src/storage/disk/store.ts';
 import { uploadNameOf, uploadPath } from '../../src/storage/layout.ts';
 import type { UploadState } from '../../src/storage/port.ts';
-import { append, put } from './storage.ts';
+import { append, collect, put } from './storage.ts';
 import { makeFolder } from './storage-folders.ts';
 import type { TestFolder } from './storage-folders.ts';
 
@@ -148,5 +148,50 @@ describe.skipIf(process.platform !== 'linux')('what the disk has when the disk s
     // The early sync is still under way here: finish must wait for its bad news.
     vi.mocked(fs.fdatasync).mockRestore();
     await expect(other.finish()).rejects.toThrow('i/o error');
+  });
+
+  it('is everything although the system takes only a part of each write', async () => {
+    const { write } = fs;
+    vi.spyOn(fs, 'writev').mockImplementation(((fd: number, buffers: Buffer[], position: number, done: Done) => {
+      const all = Buffer.concat(buffers);
+      write(fd, all, 0, Math.min(all.length, 7), position, done);
+    }) as typeof fs.writev);
+    const parts = ['one', '', 'and twenty', 'x', 'seven..', 'the end'].map((text) => Buffer.from(text));
+    const state = await append(store, store.begin('u'), 0, [parts, parts]);
+    const whole = Buffer.concat([...parts, ...parts]);
+    expect((await collect(store.readUpload(state, whole.length))).toString()).toBe(whole.toString());
+  });
+
+  it('never reaches the file of somebody else: descriptors are closed only when no call uses them any more', async () => {
+    const { close, read } = fs;
+    vi.spyOn(fs, 'close').mockImplementation(((fd: number, done: Done) => {
+      ended.push('close');
+      close(fd, done);
+    }) as typeof fs.close);
+    vi.spyOn(fs, 'read').mockImplementation(((
+      fd: number,
+      to: Buffer,
+      at: number,
+      length: number,
+      from: number,
+      done: Done,
+    ) => {
+      read(fd, to, at, length, from, (...answer: unknown[]) => {
+        ended.push('read');
+        (done as (...all: unknown[]) => void)(...answer);
+      });
+    }) as typeof fs.read);
+
+    const state = store.begin('u');
+    const writer = await store.openWriter(state, 0);
+    await writer.write([Buffer.alloc(32 * mib)]);
+    await writer.close();
+    expect(ended).toEqual([`sync ${fileOf(state)}`, 'close']);
+
+    ended = [];
+    const reader = store.readUpload(state, 3 * mib)[Symbol.asyncIterator]();
+    await reader.next();
+    await reader.return?.(undefined);
+    expect(ended).toEqual(['read', 'read', 'close']);
   });
 });
