@@ -1,6 +1,12 @@
+import { dirname, relative } from 'node:path';
 import { Command } from 'commander';
+import type { RunningBerth } from '../app.ts';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { createLogger } from '../telemetry/logger.ts';
+
+/** A terminal's Ctrl-C and what npm forwards of it arrive within moments; a second one after that is a person's. */
+const secondSignalMs = 1000;
 
 export const serveCommand = (): Command =>
   new Command('serve')
@@ -8,6 +14,67 @@ export const serveCommand = (): Command =>
     .addHelpText('after', '\nWithout BERTH_DATABASE_URL it runs its own PostgreSQL in the data folder.')
     .action(async () => {
       const config = loadConfig();
-      const { serve } = await import('../app.ts');
-      await serve(config, createLogger(config.log));
+      const logger = createLogger(config.log);
+      const { startBerth } = await import('../app.ts');
+      const signalled = untilSignalled();
+      const berth = await startBerth(config, logger);
+      process.stdout.write(banner(config, berth));
+      const failure = await Promise.race([signalled, berth.failed]);
+      if (failure === undefined) logger.info('stopping: no new requests, running ones may end');
+      await berth.stop();
+      if (failure !== undefined) throw new Error(failure);
+      logger.info('stopped');
     });
+
+/** Resolves at the first SIGTERM or SIGINT. Whoever insists is heard: the process then ends at once. */
+function untilSignalled(): Promise<undefined> {
+  return new Promise((resolve) => {
+    let firstAt: number | undefined;
+    const onSignal = (): void => {
+      if (firstAt === undefined) firstAt = Date.now();
+      else if (Date.now() - firstAt > secondSignalMs) process.exit(130);
+      resolve(undefined);
+    };
+    process.on('SIGTERM', onSignal);
+    process.on('SIGINT', onSignal);
+  });
+}
+
+/** What a person needs to begin: where it is, who they are, what to type. */
+function banner(config: Config, berth: RunningBerth): string {
+  const scheme = config.tls === undefined ? 'http' : 'https';
+  const address = config.publicUrl?.host ?? hostAndPort(berth);
+  const url = config.publicUrl?.href.replace(/\/$/, '') ?? `${scheme}://${address}`;
+  const image = `${address}/${berth.adminUsername}/hello`;
+  const lines = [
+    `Berth is ready at ${url}`,
+    '',
+    `  user      ${berth.adminUsername}`,
+    `  password  ${passwordLine(config, berth)}`,
+    '',
+    'Try it:',
+    '',
+    `  docker login ${address} -u ${berth.adminUsername}${berth.passwordFile === undefined ? '' : ` --password-stdin < ${relative(process.cwd(), berth.passwordFile)}`}`,
+    `  tar c -C ${sourceFolder()} . | docker import - ${image}`,
+    `  docker push ${image}`,
+    '',
+  ];
+  return `\n${lines.join('\n')}\n`;
+}
+
+/** Something that every machine with Berth on it has, to make a first image of. */
+function sourceFolder(): string {
+  return relative(process.cwd(), dirname(import.meta.dirname)) || '.';
+}
+
+function passwordLine(config: Config, { generatedPassword, passwordFile }: RunningBerth): string {
+  if (generatedPassword !== undefined) return `${generatedPassword}  (kept in ${passwordFile})`;
+  if (passwordFile !== undefined) return `in ${passwordFile}`;
+  return config.admin.password === undefined ? 'as you set it' : 'as BERTH_ADMIN_PASSWORD says';
+}
+
+/** Listening everywhere is not an address to type. */
+function hostAndPort({ host, port }: RunningBerth): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
+  return `${name.includes(':') ? `[${name}]` : name}:${port}`;
+}

@@ -1,0 +1,87 @@
+/** Who is calling: reads an Authorization header. Whether that caller is still alive is asked with each request's own statement. */
+import { createHmac, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Database } from '../database/pool.ts';
+import type { Caller } from './caller.ts';
+import { UnauthorizedError } from './errors.ts';
+import { verifyNothing, verifyPassword } from './passwords.ts';
+import { findPassword } from './sql/accounts.ts';
+import type { AccessTokens } from './tokens.ts';
+
+export interface Authenticator {
+  /**
+   * Reads the header of a request to the data plane: Bearer or Basic.
+   * @throws UnauthorizedError without a header, and when what it holds is malformed, wrong or expired
+   */
+  authenticate(authorization: string | undefined): Promise<Caller>;
+  /**
+   * Verifies a name and password. Takes the same time whether or not the account exists.
+   * @throws UnauthorizedError
+   */
+  verifyBasic(username: string, password: string): Promise<Caller>;
+}
+
+/** A verified password is remembered this long (as a keyed digest): argon2 costs 36 ms, and scripts send Basic with every request. */
+const rememberedMs = 60_000;
+const rememberedMax = 10_000;
+/** Longer names and passwords are refused before any work is done. In bytes of UTF-8. */
+const basicBytesMax = 4096;
+
+const wrongPassword = 'the user name or password is not right';
+
+export function createAuthenticator(database: Database, tokens: AccessTokens): Authenticator {
+  const digestKey = randomBytes(32);
+  const remembered = new LRUCache<string, Promise<number | null>>({ max: rememberedMax, ttl: rememberedMs });
+
+  async function check(username: string, password: string): Promise<number | null> {
+    const row = await findPassword(database, username);
+    if (row === undefined) {
+      await verifyNothing(password);
+      return null;
+    }
+    return (await verifyPassword(password, row.secret_hash)) ? row.credential_id : null;
+  }
+
+  async function verifyBasic(username: string, password: string): Promise<Caller> {
+    const key = createHmac('sha256', digestKey).update(`${username}\0${password}`).digest('base64');
+    let pending = remembered.get(key);
+    if (pending === undefined) {
+      // The promise itself is kept, so that a burst of requests with one password costs one argon2.
+      pending = check(username, password);
+      remembered.set(key, pending);
+    }
+    const credentialId = await pending.catch((error: unknown) => {
+      remembered.delete(key);
+      throw error;
+    });
+    if (credentialId === null) {
+      remembered.delete(key);
+      throw new UnauthorizedError({ message: wrongPassword });
+    }
+    return { credentialId, kid: null, scopes: null };
+  }
+
+  return {
+    verifyBasic,
+    async authenticate(authorization) {
+      if (authorization === undefined) throw new UnauthorizedError();
+      if (/^bearer /i.test(authorization)) return tokens.verify(authorization.slice(7).trim());
+      const basic = parseBasic(authorization);
+      return verifyBasic(basic.username, basic.password);
+    },
+  };
+}
+
+/**
+ * Reads `Basic base64(name:password)`, RFC 7617, as UTF-8.
+ * @throws UnauthorizedError
+ */
+export function parseBasic(authorization: string): { username: string; password: string } {
+  const match = /^basic +([A-Za-z0-9+/_-]+={0,2}) *$/i.exec(authorization);
+  if (match === null)
+    throw new UnauthorizedError({ message: 'the Authorization header must hold Basic or Bearer credentials' });
+  const text = Buffer.from(match[1]!, 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  if (colon < 0 || text.length > basicBytesMax) throw new UnauthorizedError({ message: wrongPassword });
+  return { username: text.slice(0, colon), password: text.slice(colon + 1) };
+}

@@ -1,0 +1,54 @@
+/** Asks who a caller is and what a repository is to it, many at once, in one hot statement. */
+import { createBatch, type Ask } from '../database/batch.ts';
+import type { Database } from '../database/pool.ts';
+import { namespaceOf, type RepositoryName } from '../oci/reference.ts';
+import type { Caller } from './caller.ts';
+import type { RepositoryFacts, Subject } from './policy.ts';
+import { factsOf, subjectColumns, subjectJoins, subjectOf, type SubjectRow } from './sql/subject.ts';
+
+/** The live state of a caller and of one repository, read in one statement. */
+export interface Standing {
+  readonly subject: Subject | null;
+  readonly facts: RepositoryFacts;
+  /** Null when there is no such repository. */
+  readonly repositoryId: number | null;
+}
+
+/** @param name null for questions that are only about the caller */
+export type Lookup = (caller: Caller, name: RepositoryName | null) => Promise<Standing>;
+
+const statement = `
+  SELECT ${subjectColumns}
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, i)
+  ${subjectJoins}
+  ORDER BY question.i`;
+
+interface Question {
+  readonly caller: Caller;
+  readonly name: RepositoryName | null;
+}
+
+/** Statements under way at once, and questions in each. Two lanes keep one busy while the other's answer is read. */
+export const hotBatch = { lanes: 2, sizeMax: 256 } as const;
+
+/** The four parameters that `subjectJoins` needs, as arrays over the questions of a batch. */
+export function subjectParameters(questions: readonly Question[]): unknown[] {
+  return [
+    questions.map(({ name }) => name),
+    questions.map(({ name }) => (name === null ? null : namespaceOf(name))),
+    questions.map(({ caller }) => caller.credentialId),
+    questions.map(({ caller }) => caller.kid),
+  ];
+}
+
+export function standingOf(row: SubjectRow): Standing {
+  return { subject: subjectOf(row), facts: factsOf(row), repositoryId: row.repository_id };
+}
+
+export function createLookup(database: Database): Lookup {
+  const ask: Ask<Question, Standing> = createBatch(async (questions) => {
+    const rows = await database.hot.query<SubjectRow>(statement, subjectParameters(questions));
+    return rows.map(standingOf);
+  }, hotBatch);
+  return (caller, name) => ask({ caller, name });
+}

@@ -1,0 +1,70 @@
+/** Refresh tokens and the keys that sign access tokens. */
+import type { Queryer } from '../../database/pool.ts';
+
+export interface SigningKeyRow {
+  readonly kid: string;
+  readonly private_key: string;
+  readonly public_key: string;
+}
+
+/** The key that signs now: the newest that was not revoked. */
+export async function currentSigningKey(queryer: Queryer): Promise<SigningKeyRow | undefined> {
+  const rows = await queryer.query<SigningKeyRow>(
+    'SELECT kid, private_key, public_key FROM signing_keys WHERE revoked_at IS NULL ORDER BY created_at DESC, kid DESC LIMIT 1',
+  );
+  return rows[0];
+}
+
+export async function findPublicKey(queryer: Queryer, kid: string): Promise<string | undefined> {
+  const rows = await queryer.query<{ public_key: string }>('SELECT public_key FROM signing_keys WHERE kid = $1', [kid]);
+  return rows[0]?.public_key;
+}
+
+/** Every key that may still verify a token, newest first. */
+export async function listPublicKeys(queryer: Queryer): Promise<{ kid: string; public_key: string }[]> {
+  return queryer.query('SELECT kid, public_key FROM signing_keys WHERE revoked_at IS NULL ORDER BY created_at DESC');
+}
+
+export async function insertSigningKey(queryer: Queryer, row: SigningKeyRow): Promise<void> {
+  await queryer.query('INSERT INTO signing_keys (kid, private_key, public_key) VALUES ($1, $2, $3)', [
+    row.kid,
+    row.private_key,
+    row.public_key,
+  ]);
+}
+
+/** One process at a time may make the first key. Released with the transaction. */
+export async function lockSigningKeys(queryer: Queryer): Promise<void> {
+  await queryer.query('LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE');
+}
+
+export interface RefreshTokenRow {
+  readonly credential_id: number;
+  readonly user_id: number;
+  readonly username: string;
+}
+
+/** A refresh token that is alive, together with the account and the password it came from. */
+export async function findRefreshToken(queryer: Queryer, secretHash: string): Promise<RefreshTokenRow | undefined> {
+  const rows = await queryer.query<RefreshTokenRow>(
+    `SELECT c.id AS credential_id, u.id AS user_id, u.name AS username
+     FROM credentials c
+     JOIN users u ON u.id = c.user_id
+     JOIN credentials root ON root.id = c.root_id
+     WHERE c.kind = 'refresh_token' AND c.secret_hash = $1 AND c.revoked_at IS NULL AND c.expires_at > now()
+       AND root.revoked_at IS NULL AND u.disabled_at IS NULL`,
+    [secretHash],
+  );
+  return rows[0];
+}
+
+export async function insertRefreshToken(
+  queryer: Queryer,
+  row: { userId: number; rootId: number; secretHash: string; ttlDays: number },
+): Promise<void> {
+  await queryer.query(
+    `INSERT INTO credentials (kind, user_id, root_id, secret_hash, expires_at)
+     VALUES ('refresh_token', $1, $2, $3, now() + make_interval(days => $4))`,
+    [row.userId, row.rootId, row.secretHash, row.ttlDays],
+  );
+}

@@ -1,0 +1,238 @@
+/** The composition root: the only file that knows every room. Plain wiring, no container. */
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { AccountError, addAccount, ensureAdmin } from './access/accounts.ts';
+import { createAuthenticator } from './access/authenticate.ts';
+import { createSigningKeys } from './access/keys.ts';
+import { createLookup, hotBatch } from './access/lookup.ts';
+import { generatePassword } from './access/passwords.ts';
+import { createTokenService } from './access/token-service.ts';
+import { createAccessTokens } from './access/tokens.ts';
+import type { Config } from './config/config.ts';
+import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
+import { migrate } from './database/migrate.ts';
+import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
+import { createRepositoryRouter } from './http/api/repositories.ts';
+import { createExpress } from './http/express.ts';
+import type { DataPlane } from './http/oci/data-plane.ts';
+import { createOciHandler } from './http/oci/handler.ts';
+import { createOpsRouter } from './http/ops/router.ts';
+import { createOrigins } from './http/origin.ts';
+import { listen } from './http/server.ts';
+import { createTokenRouter, tokenPath } from './http/token/router.ts';
+import { createBlobs } from './registry/blobs.ts';
+import { createCommitBlob } from './registry/commit-blob.ts';
+import { createListings } from './registry/listings.ts';
+import { createManifests } from './registry/manifests.ts';
+import { createPushManifest } from './registry/push-manifest.ts';
+import { createRepositories } from './registry/repositories.ts';
+import { createLeases } from './registry/upload-lease.ts';
+import { createPlaces } from './registry/upload-place.ts';
+import { createUploads } from './registry/uploads.ts';
+import { DiskBlobStore } from './storage/disk/store.ts';
+import { MemoryBlobStore } from './storage/memory/store.ts';
+import type { BlobStore } from './storage/port.ts';
+import type { Logger } from './telemetry/logger.ts';
+
+type Connection = DatabaseOptions['connection'];
+
+/** PostgreSQL, ours or the operator's. */
+interface Facts {
+  readonly connection: Connection;
+  /** Resolves when a server of our own has ended; never for the operator's. */
+  readonly exited: Promise<PostgresExit>;
+  stop(): Promise<void>;
+}
+
+const never = new Promise<never>(() => undefined);
+
+async function openFacts(config: Config, logger: Logger): Promise<Facts> {
+  if (config.database.url !== undefined)
+    return { connection: { connectionString: config.database.url }, exited: never, stop: async () => undefined };
+  return startEmbeddedPostgres({ dataDir: config.dataDir, log: (line) => logger.info({ from: 'postgres' }, line) });
+}
+
+function openDatabase(config: Config, connection: Connection, logger: Logger): Database {
+  return createDatabase({
+    connection,
+    poolSize: config.database.poolSize,
+    hotLanes: hotBatch.lanes,
+    onRetry: (error, attempt) =>
+      logger.info({ attempt, reason: error.message }, 'two transactions met; one is tried again'),
+    onError: (error) => logger.warn({ err: error }, 'an idle connection to the database broke'),
+  });
+}
+
+function openStore(config: Config): BlobStore {
+  return config.storage.kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
+}
+
+/** Does one thing with the migrated database, whether or not a server is running on it. */
+async function withDatabase<T>(config: Config, logger: Logger, work: (database: Database) => Promise<T>): Promise<T> {
+  const served = config.database.url === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
+  const facts =
+    served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
+  try {
+    await migrate(facts.connection, { log: (line) => logger.info(line) });
+    const database = openDatabase(config, facts.connection, logger);
+    try {
+      return await work(database);
+    } finally {
+      await database.close();
+    }
+  } finally {
+    await facts.stop();
+  }
+}
+
+/** Brings the schema to this version. */
+export async function runMigrations(config: Config, logger: Logger): Promise<void> {
+  await withDatabase(config, logger, async () => undefined);
+}
+
+/** Adds an account. @returns the password where it was generated. @throws AccountError */
+export async function addUser(
+  config: Config,
+  logger: Logger,
+  user: { username: string; password?: string; admin: boolean },
+): Promise<{ password?: string }> {
+  const generated = user.password === undefined ? generatePassword() : undefined;
+  await withDatabase(config, logger, (database) =>
+    addAccount(database, { username: user.username, password: user.password ?? generated!, admin: user.admin }),
+  );
+  return generated === undefined ? {} : { password: generated };
+}
+
+/** Makes a new signing key current. @returns its id */
+export async function rotateSigningKey(config: Config, logger: Logger): Promise<string> {
+  return withDatabase(config, logger, (database) => createSigningKeys(database).rotate());
+}
+
+/** A registry that accepts connections. */
+export interface RunningBerth {
+  readonly host: string;
+  readonly port: number;
+  readonly adminUsername: string;
+  /** Only at the start that made the account, and only when the password was generated. */
+  readonly generatedPassword: string | undefined;
+  /** The file that keeps a generated password, if there is one. */
+  readonly passwordFile: string | undefined;
+  /** Resolves with the reason when the registry cannot go on by itself. */
+  readonly failed: Promise<string>;
+  /** Stops accepting, finishes what runs, stops the embedded PostgreSQL. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Starts everything, in the order in which it depends on each other; what was started is stopped again when a later step fails. */
+export async function startBerth(config: Config, logger: Logger): Promise<RunningBerth> {
+  const closers: (() => Promise<void>)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).toReversed()) await close();
+  };
+  try {
+    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+    const facts = await openFacts(config, logger);
+    closers.push(() => facts.stop());
+    await migrate(facts.connection, { log: (line) => logger.info(line) });
+    const database = openDatabase(config, facts.connection, logger);
+    closers.push(() => database.close());
+    const store = openStore(config);
+    await store.start();
+    closers.push(() => store.close());
+    const admin = await prepareAdmin(config, database);
+    const server = await serveHttp(config, logger, database, store);
+    closers.push(() => server.stop());
+    const stopped = Promise.withResolvers<void>();
+    let stopping = false;
+    return {
+      ...admin,
+      host: config.listen.host,
+      port: server.port,
+      adminUsername: config.admin.username,
+      failed: facts.exited.then((exit) => (exit.expected ? never : `PostgreSQL ended by itself: ${exit.reason}`)),
+      async stop() {
+        if (!stopping) {
+          stopping = true;
+          closeAll().then(stopped.resolve, stopped.reject);
+        }
+        await stopped.promise;
+      },
+    };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+const passwordFileName = 'admin-password';
+
+/** The administrator of the settings. A generated password is on disk before the account is made, or it could be lost between the two. */
+async function prepareAdmin(
+  config: Config,
+  database: Database,
+): Promise<{ generatedPassword: string | undefined; passwordFile: string | undefined }> {
+  const { username, password } = config.admin;
+  const file = join(config.dataDir, passwordFileName);
+  let generated: string | undefined;
+  const generate = async (): Promise<string> => {
+    generated = generatePassword();
+    await writeFile(file, `${generated}\n`, { mode: 0o600, flush: true });
+    await chmod(file, 0o600);
+    return generated;
+  };
+  const ensure = () => ensureAdmin(database, username, password, generate);
+  // Another process on the same database may make the account at the same moment; the second look finds it.
+  await ensure().catch((error: unknown) =>
+    error instanceof AccountError && error.taken ? ensure() : Promise.reject(error),
+  );
+  const kept = password === undefined && (await readFile(file, 'utf8').catch(() => undefined)) !== undefined;
+  return { generatedPassword: generated, passwordFile: kept ? file : undefined };
+}
+
+async function serveHttp(config: Config, logger: Logger, database: Database, store: BlobStore) {
+  const service = config.publicUrl?.host ?? 'berth';
+  const origins = createOrigins(config);
+  const { gcReviewDelayHours: reviewDelayHours, limits } = config;
+
+  const keys = createSigningKeys(database);
+  const tokens = createAccessTokens(keys, {
+    service,
+    ttlSeconds: config.tokens.ttlSeconds,
+    clockSkewSeconds: config.tokens.clockSkewSeconds,
+  });
+  const authenticator = createAuthenticator(database, tokens);
+  const lookup = createLookup(database);
+  const tokenService = createTokenService({ database, lookup, tokens, refreshTtlDays: config.tokens.refreshTtlDays });
+
+  const repositories = createRepositories(database, config.defaultVisibility);
+  const commitBlob = createCommitBlob({ database, store, repositories, reviewDelayHours });
+  const leases = createLeases(database, limits.uploadLeaseSeconds);
+  const places = createPlaces(store, limits.blobBytesMax);
+  const plane: DataPlane = {
+    authenticator,
+    lookup,
+    repositories,
+    blobs: createBlobs({ database, store, repositories, reviewDelayHours, cache: config.cache }),
+    uploads: createUploads({ database, store, leases, places, commitBlob, limits }),
+    manifests: createManifests({ database, reviewDelayHours, cacheBytes: config.cache.manifestBytes }),
+    pushManifest: createPushManifest({ database, repositories, sparse: config.sparseManifests, reviewDelayHours }),
+    listings: createListings(database),
+    limits,
+  };
+
+  const oci = createOciHandler({ plane, origins, logger, tokenPath, service });
+  let stopping = false;
+  const routers = [
+    createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
+    createTokenRouter({ authenticator, tokenService, keys, logger, bodyBytesMax: limits.requestBodyBytesMax }),
+    createRepositoryRouter({ authenticator, lookup, repositories, bodyBytesMax: limits.requestBodyBytesMax }),
+  ];
+  const server = await listen({ oci, rest: createExpress(routers, logger), tls: config.tls, limits }, config.listen);
+  return {
+    port: server.port,
+    async stop() {
+      stopping = true;
+      await server.stop();
+    },
+  };
+}

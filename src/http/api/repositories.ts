@@ -1,0 +1,69 @@
+/** `/api/v1/repositories/NAME/-`: what an owner can see and change of a repository. */
+import { json, Router, type Request, type Response } from 'express';
+import { z } from 'zod';
+import type { Authenticator } from '../../access/authenticate.ts';
+import { enforce, repositoryUnknown } from '../../access/enforce.ts';
+import type { Lookup, Standing } from '../../access/lookup.ts';
+import { decide, type RepositoryAction } from '../../access/policy.ts';
+import { RegistryError } from '../../oci/errors.ts';
+import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
+import type { Repositories } from '../../registry/repositories.ts';
+import { sendProblem } from './problem.ts';
+
+export interface RepositoryRouterParts {
+  readonly authenticator: Authenticator;
+  readonly lookup: Lookup;
+  readonly repositories: Repositories;
+  readonly bodyBytesMax: number;
+}
+
+/** `-` cannot be a name component, so whatever the name holds the path can be read; without it the name ends the path. */
+const path = /^\/api\/v1\/repositories\/(?<name>.+?)(?:\/-)?$/;
+
+const changeSchema = z.strictObject({ visibility: z.enum(['private', 'public']) });
+
+export function createRepositoryRouter({
+  authenticator,
+  lookup,
+  repositories,
+  bodyBytesMax,
+}: RepositoryRouterParts): Router {
+  const router = Router();
+
+  async function authorize(
+    req: Request,
+    action: RepositoryAction,
+  ): Promise<{ name: RepositoryName; standing: Standing & { repositoryId: number } }> {
+    const name = parseRepositoryName(req.params['name'] as string);
+    const caller = await authenticator.authenticate(req.headers.authorization);
+    const standing = await lookup(caller, name);
+    const decision = decide(standing.subject, caller.scopes, name, action, standing.facts);
+    if (decision.outcome === 'invisible') throw repositoryUnknown(name);
+    enforce(decision, name, action);
+    const { repositoryId } = standing;
+    if (repositoryId === null) throw repositoryUnknown(name);
+    return { name, standing: { ...standing, repositoryId } };
+  }
+
+  router.get(path, async (req: Request, res: Response) => {
+    const { name, standing } = await authorize(req, 'pull');
+    res.json({ name, visibility: standing.facts.visibility });
+  });
+
+  router.patch(path, json({ limit: bodyBytesMax }), async (req: Request, res: Response) => {
+    // Whoever may delete all of a repository may also say who sees it.
+    const { name, standing } = await authorize(req, 'delete');
+    const change = changeSchema.safeParse(req.body);
+    if (!change.success) {
+      const issue = change.error.issues[0]!;
+      throw new RegistryError('parameterInvalid', {
+        message: `the change is not valid: ${[issue.path.join('.'), issue.message].filter((part) => part !== '').join(': ')}; send {"visibility": "private"} or {"visibility": "public"}`,
+      });
+    }
+    await repositories.setVisibility(standing.repositoryId, change.data.visibility);
+    res.json({ name, visibility: change.data.visibility });
+  });
+
+  router.use(sendProblem);
+  return router;
+}

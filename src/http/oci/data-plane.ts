@@ -1,0 +1,75 @@
+/** What the handlers of the data plane work with, and the two questions that each of them begins with. */
+import type { Authenticator } from '../../access/authenticate.ts';
+import type { Caller } from '../../access/caller.ts';
+import { enforce, repositoryUnknown, scopeFor } from '../../access/enforce.ts';
+import { UnauthorizedError } from '../../access/errors.ts';
+import type { Lookup, Standing } from '../../access/lookup.ts';
+import { decide, type RepositoryAction, type Subject } from '../../access/policy.ts';
+import type { RepositoryName } from '../../oci/reference.ts';
+import type { Blobs } from '../../registry/blobs.ts';
+import type { Listings } from '../../registry/listings.ts';
+import type { Manifests } from '../../registry/manifests.ts';
+import type { PushManifest } from '../../registry/push-manifest.ts';
+import type { Repositories } from '../../registry/repositories.ts';
+import type { Uploads } from '../../registry/uploads.ts';
+import type { Exchange } from './exchange.ts';
+
+export interface DataPlane {
+  readonly authenticator: Authenticator;
+  readonly lookup: Lookup;
+  readonly repositories: Repositories;
+  readonly blobs: Blobs;
+  readonly uploads: Uploads;
+  readonly manifests: Manifests;
+  readonly pushManifest: PushManifest;
+  readonly listings: Listings;
+  readonly limits: {
+    readonly manifestBytesMax: number;
+    readonly manifestDepthMax: number;
+    readonly manifestReferencesMax: number;
+    readonly tagsPerPushMax: number;
+    readonly pageSizeMax: number;
+    readonly referrersPageBytesMax: number;
+  };
+}
+
+/** The caller of a request about one repository. @throws UnauthorizedError, whose challenge names the scope to ask for */
+export async function callerOf(
+  plane: DataPlane,
+  exchange: Exchange,
+  name: RepositoryName,
+  action: RepositoryAction,
+): Promise<Caller> {
+  try {
+    return await plane.authenticator.authenticate(exchange.req.headers.authorization);
+  } catch (error) {
+    throw error instanceof UnauthorizedError ? error.forScope(scopeFor(name, action)) : error;
+  }
+}
+
+/**
+ * Lets a caller with this standing do the action, or says why not.
+ * @returns the subject, which is alive
+ */
+export function permit(standing: Standing, caller: Caller, name: RepositoryName, action: RepositoryAction): Subject {
+  enforce(decide(standing.subject, caller.scopes, name, action, standing.facts), name, action);
+  return standing.subject!;
+}
+
+/** Authorizes a request that needs no hot read of its own. */
+export async function authorize(
+  plane: DataPlane,
+  exchange: Exchange,
+  name: RepositoryName,
+  action: RepositoryAction,
+): Promise<{ caller: Caller; standing: Standing; subject: Subject }> {
+  const caller = await callerOf(plane, exchange, name, action);
+  const standing = await plane.lookup(caller, name);
+  return { caller, standing, subject: permit(standing, caller, name, action) };
+}
+
+/** The id of a repository that must be there. */
+export function existing(standing: Standing, name: RepositoryName): number {
+  if (standing.repositoryId === null) throw repositoryUnknown(name);
+  return standing.repositoryId;
+}

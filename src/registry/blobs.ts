@@ -1,0 +1,138 @@
+/**
+ * Blobs of a repository: read, mounted from another one, unlinked.
+ * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-blobs
+ */
+import { LRUCache } from 'lru-cache';
+import type { Caller } from '../access/caller.ts';
+import { hotBatch, standingOf, subjectParameters, type Standing } from '../access/lookup.ts';
+import type { Subject } from '../access/policy.ts';
+import { createBatch } from '../database/batch.ts';
+import type { Database } from '../database/pool.ts';
+import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { RepositoryName } from '../oci/reference.ts';
+import type { BlobStore, ByteRange, StorageKey } from '../storage/port.ts';
+import type { Repositories } from './repositories.ts';
+import {
+  deleteLink,
+  findReferringManifest,
+  hasLink,
+  hasReadableLink,
+  insertLink,
+  lockLink,
+  shareBlob,
+} from './sql/blobs.ts';
+import { findBlobs } from './sql/hot.ts';
+import { queueBlobReview, queueLinkReviews } from './sql/reviews.ts';
+import { shareRepository } from './sql/repositories.ts';
+
+/** A blob as a repository has it. */
+export interface Blob {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly storageKey: StorageKey;
+}
+
+export interface Blobs {
+  /** The caller's standing and the blob, in one hot statement; `blob` is null when the repository has no link to it. */
+  find(caller: Caller, name: RepositoryName, digest: Digest): Promise<Standing & { readonly blob: Blob | null }>;
+  /** All bytes of a small blob from memory; undefined when it is too large to be kept there. */
+  readSmall(blob: Blob): Promise<Buffer | undefined>;
+  /** Streams part of a blob; see the port for how the buffers are lent. */
+  read(blob: Blob, range: ByteRange): Promise<AsyncIterable<Buffer>>;
+  /** Links a blob that is there already; false when there is nothing to mount. The caller has checked that the source may be read. */
+  mount(name: RepositoryName, digest: Digest): Promise<boolean>;
+  isLinked(repositoryId: number, digest: Digest): Promise<boolean>;
+  /** Whether the blob is in any repository that the subject may read. */
+  isReadable(subject: Subject, digest: Digest): Promise<boolean>;
+  /** Removes the link; the bytes are left to the garbage collector. @throws RegistryError `blobUnknown`, `blobInUse` */
+  unlink(name: RepositoryName, digest: Digest): Promise<void>;
+}
+
+export interface BlobParts {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly repositories: Repositories;
+  readonly reviewDelayHours: number;
+  /** Memory for small blobs, and the largest that is kept; both in bytes. */
+  readonly cache: { readonly blobBytes: number; readonly blobEntryBytesMax: number };
+}
+
+export function createBlobs({ database, store, repositories, reviewDelayHours, cache }: BlobParts): Blobs {
+  // By digest: what a digest names never changes, so nothing here grows stale. Who may read it is asked each time.
+  const small = new LRUCache<string, Buffer>({
+    maxSize: cache.blobBytes,
+    sizeCalculation: (bytes) => bytes.length + 256,
+  });
+
+  const ask = createBatch(async (questions: { caller: Caller; name: RepositoryName; digest: Buffer }[]) => {
+    return findBlobs(
+      database.hot,
+      subjectParameters(questions),
+      questions.map(({ digest }) => digest),
+    );
+  }, hotBatch);
+
+  return {
+    async find(caller, name, digest) {
+      const row = await ask({ caller, name, digest: digestToBytes(digest) });
+      const blob =
+        row.storage_key === null || row.size === null
+          ? null
+          : { digest, size: row.size, storageKey: row.storage_key as StorageKey };
+      return { ...standingOf(row), blob };
+    },
+
+    async readSmall(blob) {
+      if (blob.size > cache.blobEntryBytesMax) return undefined;
+      const known = small.get(blob.digest);
+      if (known !== undefined) return known;
+      const bytes = Buffer.allocUnsafeSlow(blob.size);
+      let at = 0;
+      if (blob.size > 0)
+        for await (const piece of await store.read(blob.storageKey, { start: 0, length: blob.size }))
+          at += piece.copy(bytes, at);
+      small.set(blob.digest, bytes);
+      return bytes;
+    },
+
+    read: (blob, range) => store.read(blob.storageKey, range),
+
+    mount: (name, digest) =>
+      database.transaction(async (queryer) => {
+        const stored = digestToBytes(digest);
+        if (!(await shareBlob(queryer, stored))) return false;
+        const repositoryId = await repositories.ensure(queryer, name);
+        await insertLink(queryer, repositoryId, stored);
+        await queueLinkReviews(queryer, repositoryId, [stored], 'mounted', reviewDelayHours);
+        return true;
+      }),
+
+    isLinked: (repositoryId, digest) => hasLink(database, repositoryId, digestToBytes(digest)),
+
+    isReadable: (subject, digest) =>
+      hasReadableLink(database, digestToBytes(digest), {
+        userId: subject.user?.id ?? null,
+        admin: subject.user?.admin === true,
+      }),
+
+    unlink: (name, digest) =>
+      database.transaction(async (queryer) => {
+        const stored = digestToBytes(digest);
+        const repositoryId = await shareRepository(queryer, name);
+        if (repositoryId === undefined || !(await lockLink(queryer, repositoryId, stored)))
+          throw new RegistryError('blobUnknown', { detail: { digest } });
+        // Locked first, looked second: a push that named this blob has committed, or will find the link gone.
+        const user = await findReferringManifest(queryer, repositoryId, stored);
+        if (user !== undefined) {
+          const manifest = digestFromBytes(user);
+          throw new RegistryError('blobInUse', {
+            message: `the manifest ${manifest} still uses this blob; delete the manifest first`,
+            detail: { digest, manifest },
+          });
+        }
+        await deleteLink(queryer, repositoryId, stored);
+        await queueBlobReview(queryer, stored, 'link-deleted', reviewDelayHours);
+      }),
+  };
+}

@@ -1,0 +1,54 @@
+/** The moment a blob becomes true: its bytes are durable in storage, then one transaction says so. */
+import type { Database, Queryer } from '../database/pool.ts';
+import { digestToBytes, type Digest } from '../oci/digest.ts';
+import type { RepositoryName } from '../oci/reference.ts';
+import type { BlobStore, UploadState } from '../storage/port.ts';
+import type { Repositories } from './repositories.ts';
+import { insertLink, insertOrShareBlob, queueStorageDeletion } from './sql/blobs.ts';
+import { queueLinkReviews } from './sql/reviews.ts';
+
+export interface FinishedUpload {
+  readonly name: RepositoryName;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly state: UploadState;
+}
+
+export interface CommitBlobParts {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly repositories: Repositories;
+  /** Hours until a new link is first reviewed by the garbage collector. */
+  readonly reviewDelayHours: number;
+}
+
+export type CommitBlob = (upload: FinishedUpload, endSession?: (queryer: Queryer) => Promise<void>) => Promise<void>;
+
+/**
+ * Commits bytes whose digest and size have been checked, and links them to the repository.
+ *
+ * A crash between the two steps leaves an object that nothing names (the reconciler finds it), never a blob without
+ * bytes. When the same digest is committed twice at once the first copy stays, and the other is queued for deletion.
+ * @param endSession runs in the same transaction; when it throws nothing has happened but an object that nothing names
+ */
+export function createCommitBlob({ database, store, repositories, reviewDelayHours }: CommitBlobParts): CommitBlob {
+  return async (upload, endSession) => {
+    const key = await store.commit(upload.state, upload.digest, upload.size);
+    const digest = digestToBytes(upload.digest);
+    await database.transaction(async (queryer) => {
+      const repositoryId = await repositories.ensure(queryer, upload.name);
+      const kept = await insertOrShareUntilThere(queryer, digest, upload.size, key);
+      if (kept !== key) await queueStorageDeletion(queryer, key, 'the same blob was already there');
+      await insertLink(queryer, repositoryId, digest);
+      await queueLinkReviews(queryer, repositoryId, [digest], 'uploaded', reviewDelayHours);
+      await endSession?.(queryer);
+    });
+  };
+}
+
+async function insertOrShareUntilThere(queryer: Queryer, digest: Buffer, size: number, key: string): Promise<string> {
+  for (;;) {
+    const kept = await insertOrShareBlob(queryer, digest, size, key);
+    if (kept !== undefined) return kept;
+  }
+}

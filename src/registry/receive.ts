@@ -1,0 +1,76 @@
+/** Receives the bytes of a blob: hashed and counted on the way, gathered, written behind. */
+import { addAbortSignal, type Readable } from 'node:stream';
+import type { Digester } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { UploadWriter } from '../storage/port.ts';
+
+/**
+ * Bytes gathered before they are handed to storage. 1 MiB: a system call per 16 network chunks, measured on disk at
+ * 640-700 MB/s durable, where 64 KiB writes reached half.
+ */
+const gatherBytes = 1024 * 1024;
+
+export interface ReceiveOptions {
+  readonly writer: UploadWriter;
+  readonly digester: Digester;
+  /** Bytes that may still come before the blob is larger than allowed. */
+  readonly bytesMax: number;
+  /** Interrupts the sender, also while nothing comes. */
+  readonly signal: AbortSignal;
+}
+
+export interface Received {
+  readonly bytes: number;
+  /** Why the body ended before its end: the sender left, or was interrupted. What came until then has been written and hashed. */
+  readonly interrupted: unknown;
+}
+
+/**
+ * Writes a body behind what the upload has. While one batch is being written the next is gathered and hashed, so at most
+ * two batches are in memory; a slow disk slows the sender down.
+ * @throws whatever the writer says; `RegistryError bodyTooLarge` when more than `bytesMax` came. What was written since the
+ *   last `finish` counts for nothing then.
+ */
+export async function receive(body: Readable, options: ReceiveOptions): Promise<Received> {
+  const { writer, digester, bytesMax } = options;
+  let bytes = 0;
+  let gathered: Buffer[] = [];
+  let gatheredBytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+
+  async function hand(): Promise<void> {
+    await writing;
+    writing = writer.write(gathered);
+    // Its failure is heard at the next await; until then it must not count as unhandled.
+    writing.catch(() => undefined);
+    gathered = [];
+    gatheredBytes = 0;
+  }
+
+  addAbortSignal(options.signal, body);
+  // The connection outlives a body that is refused: the answer still has to be sent on it.
+  const chunks: AsyncIterator<Buffer> = body.iterator({ destroyOnReturn: false });
+  let interrupted: unknown;
+  for (;;) {
+    const next = await chunks.next().catch((error: unknown) => {
+      interrupted = error;
+    });
+    if (next === undefined || next.done === true) break;
+    const chunk = next.value;
+    bytes += chunk.length;
+    if (bytes > bytesMax) {
+      await writing;
+      throw new RegistryError('bodyTooLarge', {
+        message: 'the blob is larger than this registry accepts',
+        detail: { limitBytes: bytesMax },
+      });
+    }
+    digester.update(chunk);
+    gathered.push(chunk);
+    gatheredBytes += chunk.length;
+    if (gatheredBytes >= gatherBytes) await hand();
+  }
+  if (gatheredBytes > 0) await hand();
+  await writing;
+  return { bytes, interrupted };
+}

@@ -1,0 +1,64 @@
+/**
+ * The hot reads: one statement answers who is asking, what it may see, and what it asked for. Each is prepared once and
+ * asked over arrays (`database/batch.ts`).
+ */
+import { subjectColumns, subjectJoins, type SubjectRow } from '../../access/sql/subject.ts';
+import type { Queryer } from '../../database/pool.ts';
+
+const questions = 'unnest($1::text[], $2::text[], $3::bigint[], $4::text[]';
+
+/** `digest` and the rest are null when there is no such manifest. The digest is hex of the stored bytea: cheaper to read than a Buffer. */
+export interface ManifestRow extends SubjectRow {
+  readonly digest: string | null;
+  readonly media_type: string | null;
+  readonly size: number | null;
+}
+
+const manifestByTagSql = `
+  SELECT ${subjectColumns}, encode(t.digest, 'hex') AS digest, m.media_type, m.size
+  FROM ${questions}, $5::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, tag, i)
+  ${subjectJoins}
+  LEFT JOIN tags t ON t.repository_id = r.id AND t.name = question.tag
+  LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = t.digest
+  ORDER BY question.i`;
+
+const manifestByDigestSql = `
+  SELECT ${subjectColumns}, encode(m.digest, 'hex') AS digest, m.media_type, m.size
+  FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
+  ${subjectJoins}
+  LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = question.digest
+  ORDER BY question.i`;
+
+export interface BlobRow extends SubjectRow {
+  /** Null when the repository has no link to the blob. */
+  readonly storage_key: string | null;
+  readonly size: number | null;
+}
+
+const blobSql = `
+  SELECT ${subjectColumns}, b.storage_key, b.size
+  FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
+  ${subjectJoins}
+  LEFT JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = question.digest
+  LEFT JOIN blobs b ON b.digest = l.digest
+  ORDER BY question.i`;
+
+export async function findManifestsByTag(
+  queryer: Queryer,
+  subjects: unknown[],
+  tags: readonly string[],
+): Promise<ManifestRow[]> {
+  return queryer.query<ManifestRow>(manifestByTagSql, [...subjects, tags]);
+}
+
+export async function findManifestsByDigest(
+  queryer: Queryer,
+  subjects: unknown[],
+  digests: readonly Buffer[],
+): Promise<ManifestRow[]> {
+  return queryer.query<ManifestRow>(manifestByDigestSql, [...subjects, digests]);
+}
+
+export async function findBlobs(queryer: Queryer, subjects: unknown[], digests: readonly Buffer[]): Promise<BlobRow[]> {
+  return queryer.query<BlobRow>(blobSql, [...subjects, digests]);
+}

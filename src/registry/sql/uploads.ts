@@ -1,0 +1,167 @@
+/** Upload sessions: where a blob's bytes gather until their digest is known to be right. */
+import type { Queryer } from '../../database/pool.ts';
+import type { DigestAlgorithm } from '../../oci/digest.ts';
+import type { RepositoryName } from '../../oci/reference.ts';
+import type { UploadState } from '../../storage/port.ts';
+
+export interface UploadRow {
+  readonly id: string;
+  readonly repository_name: string;
+  readonly algorithm: DigestAlgorithm;
+  /** Bytes received and durable. */
+  readonly byte_offset: number;
+  readonly digest_so_far: Buffer | null;
+  readonly storage_state: UploadState | null;
+}
+
+const columns = 'id, repository_name, algorithm, byte_offset, digest_so_far, storage_state';
+
+export interface NewUpload {
+  readonly id: string;
+  readonly name: RepositoryName;
+  readonly credentialId: number;
+  readonly userId: number | null;
+  readonly algorithm: DigestAlgorithm;
+  readonly expiryHours: number;
+  /** Open uploads that one account may have. */
+  readonly perAccountMax: number;
+}
+
+/**
+ * Opens a session. Its commit need not reach the disk: nothing was promised but a place to write, and the first PATCH's
+ * commit carries it. The setting is made inside the statement: a plain SET would stay on the pooled connection.
+ * @returns false when the account has too many open uploads
+ */
+export async function insertUpload(queryer: Queryer, upload: NewUpload): Promise<boolean> {
+  const rows = await queryer.query(
+    `WITH asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+     INSERT INTO uploads (id, repository_name, credential_id, user_id, algorithm, expires_at)
+     SELECT $1, $2, $3, $4, $5, now() + make_interval(hours => $6) FROM asynchronous
+     WHERE (SELECT count(*) FROM (SELECT 1 FROM uploads WHERE user_id = $4 LIMIT $7) open) < $7
+     RETURNING id`,
+    [
+      upload.id,
+      upload.name,
+      upload.credentialId,
+      upload.userId,
+      upload.algorithm,
+      upload.expiryHours,
+      upload.perAccountMax,
+    ],
+  );
+  return rows.length > 0;
+}
+
+/** A session that has not expired. */
+export async function findUpload(queryer: Queryer, id: string, name: RepositoryName): Promise<UploadRow | undefined> {
+  const rows = await queryer.query<UploadRow>(
+    `SELECT ${columns} FROM uploads WHERE id = $1 AND repository_name = $2 AND expires_at > now()`,
+    [id, name],
+  );
+  return rows[0];
+}
+
+export interface LeasedRow extends UploadRow {
+  /** True when the last writer never gave its lease back: it may still wake and write into the old place. */
+  readonly taken_over: boolean;
+}
+
+/**
+ * Takes the lease if nobody holds a live one. While the upload is empty its writer gets a place of its own, so losing this
+ * commit in a crash harms nothing; from then on the lease is what keeps two writers out of one place, and must be durable.
+ */
+export async function takeLease(
+  queryer: Queryer,
+  id: string,
+  name: RepositoryName,
+  lease: string,
+  leaseSeconds: number,
+): Promise<LeasedRow | undefined> {
+  const rows = await queryer.query<LeasedRow>(
+    `WITH open AS MATERIALIZED (
+       SELECT id, lease IS NOT NULL AS taken_over, set_config('synchronous_commit', CASE WHEN byte_offset = 0 THEN 'off' ELSE 'on' END, true)
+       FROM uploads
+       WHERE id = $1 AND repository_name = $2 AND expires_at > now() AND (lease IS NULL OR lease_expires_at < now())
+       FOR UPDATE
+     )
+     UPDATE uploads SET lease = $3, lease_expires_at = now() + make_interval(secs => $4)
+     FROM open WHERE uploads.id = open.id
+     RETURNING ${columns.replace('id,', 'uploads.id,')}, open.taken_over`,
+    [id, name, lease, leaseSeconds],
+  );
+  return rows[0];
+}
+
+/** Keeps a lease alive. False when it is lost. */
+export async function renewLease(queryer: Queryer, id: string, lease: string, leaseSeconds: number): Promise<boolean> {
+  const rows = await queryer.query(
+    'UPDATE uploads SET lease_expires_at = now() + make_interval(secs => $3) WHERE id = $1 AND lease = $2 RETURNING id',
+    [id, lease, leaseSeconds],
+  );
+  return rows.length > 0;
+}
+
+export interface Progress {
+  readonly offset: number;
+  readonly digest: Buffer | null;
+  readonly state: UploadState | null;
+}
+
+/** Records durable bytes and gives the lease back, in one durable statement. False when the lease was lost: nothing is recorded then. */
+export async function recordProgress(
+  queryer: Queryer,
+  id: string,
+  lease: string,
+  progress: Progress,
+  expiryHours: number,
+): Promise<boolean> {
+  const rows = await queryer.query(
+    `UPDATE uploads SET byte_offset = $3, digest_so_far = $4, storage_state = $5, lease = NULL, lease_expires_at = NULL,
+       expires_at = now() + make_interval(hours => $6)
+     WHERE id = $1 AND lease = $2 RETURNING id`,
+    [
+      id,
+      lease,
+      progress.offset,
+      progress.digest,
+      progress.state === null ? null : JSON.stringify(progress.state),
+      expiryHours,
+    ],
+  );
+  return rows.length > 0;
+}
+
+/** Gives the lease back and records nothing. */
+export async function releaseLease(queryer: Queryer, id: string, lease: string): Promise<void> {
+  await queryer.query('UPDATE uploads SET lease = NULL, lease_expires_at = NULL WHERE id = $1 AND lease = $2', [
+    id,
+    lease,
+  ]);
+}
+
+/** Ends a session whose lease is held. False when the lease was lost. */
+export async function deleteLeasedUpload(queryer: Queryer, id: string, lease: string): Promise<boolean> {
+  const rows = await queryer.query('DELETE FROM uploads WHERE id = $1 AND lease = $2 RETURNING id', [id, lease]);
+  return rows.length > 0;
+}
+
+/** Takes some expired sessions away and returns their places. Nobody's writer is interrupted: a live lease keeps a session. */
+export async function deleteExpiredUploads(queryer: Queryer, limit: number): Promise<(UploadState | null)[]> {
+  const rows = await queryer.query<{ storage_state: UploadState | null }>(
+    `DELETE FROM uploads WHERE id IN (
+       SELECT id FROM uploads WHERE expires_at < now() AND (lease IS NULL OR lease_expires_at < now())
+       ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+     ) RETURNING storage_state`,
+    [limit],
+  );
+  return rows.map((row) => row.storage_state);
+}
+
+/** Which of these places belong to a session. */
+export async function findPlacesInUse(queryer: Queryer, states: readonly UploadState[]): Promise<UploadState[]> {
+  const rows = await queryer.query<{ storage_state: UploadState }>(
+    'SELECT storage_state FROM uploads WHERE storage_state = ANY ($1::jsonb[])',
+    [states.map((state) => JSON.stringify(state))],
+  );
+  return rows.map((row) => row.storage_state);
+}

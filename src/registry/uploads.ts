@@ -1,0 +1,214 @@
+/**
+ * Uploads: sessions in which a blob's bytes arrive, in one piece or in many, through any process.
+ * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
+ */
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { Subject } from '../access/policy.ts';
+import type { Database, Queryer } from '../database/pool.ts';
+import { digestAlgorithm, digestToBytes, type Digest, type DigestAlgorithm } from '../oci/digest.ts';
+import { RegistryError } from '../oci/errors.ts';
+import type { RepositoryName } from '../oci/reference.ts';
+import { ObjectMissingError, ObjectSizeError, type BlobStore } from '../storage/port.ts';
+import type { CommitBlob } from './commit-blob.ts';
+import { deleteLeasedUpload, findUpload, insertUpload, recordProgress, type UploadRow } from './sql/uploads.ts';
+import type { Lease, Leases } from './upload-lease.ts';
+import { refuseOtherLength, type Chunk, type Place, type Places } from './upload-place.ts';
+
+export interface UploadStatus {
+  readonly id: string;
+  /** Bytes that the session has, all of them durable. */
+  readonly offset: number;
+}
+
+/** The chunk does not begin where the upload stands; the answer says where that is. */
+export class UploadRangeError extends RegistryError {
+  readonly status: UploadStatus;
+  constructor(status: UploadStatus, message: string) {
+    super('uploadRangeInvalid', { message, detail: { offset: status.offset } });
+    this.status = status;
+  }
+}
+
+export interface Uploads {
+  /** @throws RegistryError `tooManyRequests` when the account has too many open uploads */
+  open(name: RepositoryName, subject: Subject, algorithm: DigestAlgorithm): Promise<UploadStatus>;
+  /** @throws RegistryError `uploadUnknown` */
+  status(id: string, name: RepositoryName): Promise<UploadStatus>;
+  /**
+   * Appends a chunk; its bytes are durable when this resolves. When the sender leaves half-way, what came is kept and the
+   * sender's error is thrown.
+   * @throws UploadRangeError, RegistryError `uploadUnknown`, `uploadBusy`, `sizeInvalid`, `bodyTooLarge`
+   */
+  append(id: string, name: RepositoryName, chunk: Chunk): Promise<UploadStatus>;
+  /**
+   * Ends the session: appends the last chunk, if there is one, and makes a blob of the bytes if they have this digest.
+   * Otherwise the session stays as it was.
+   * @throws as `append`, and RegistryError `digestInvalid`
+   */
+  complete(id: string, name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
+  /** Forgets the session and its bytes. @throws RegistryError `uploadUnknown`, `uploadBusy` */
+  cancel(id: string, name: RepositoryName): Promise<void>;
+  /** A whole blob in one request, without a session. @throws RegistryError `digestInvalid`, `bodyTooLarge` */
+  putWhole(name: RepositoryName, digest: Digest, body: Readable | null): Promise<void>;
+}
+
+export interface UploadParts {
+  readonly database: Database;
+  readonly store: BlobStore;
+  readonly leases: Leases;
+  readonly places: Places;
+  readonly commitBlob: CommitBlob;
+  readonly limits: { readonly uploadsPerAccountMax: number; readonly uploadExpiryHours: number };
+}
+
+const noSignal = new AbortController().signal;
+
+export function createUploads({ database, store, leases, places, commitBlob, limits }: UploadParts): Uploads {
+  async function withLease<T>(id: string, name: RepositoryName, work: (lease: Lease) => Promise<T>): Promise<T> {
+    const lease = await leases.acquire(id, name);
+    try {
+      return await work(lease);
+    } catch (error) {
+      if (error instanceof ObjectMissingError || error instanceof ObjectSizeError)
+        throw new RegistryError('uploadInvalid', { cause: error });
+      throw error;
+    } finally {
+      await lease.release();
+    }
+  }
+
+  /** Makes what was received part of the session. */
+  async function record(lease: Lease, place: Place): Promise<void> {
+    const { row, token } = lease;
+    const offset = place.digester.bytes;
+    const state = await place.writer.finish();
+    await place.writer.close();
+    const digest = digestToBytes(place.digester.digest());
+    if (!(await recordProgress(database, row.id, token, { offset, digest, state }, limits.uploadExpiryHours))) {
+      if (place.fresh) await store.abort(state);
+      throw takenOver();
+    }
+    lease.settled();
+    if (place.replaces !== null) await store.abort(place.replaces);
+    places.remember(row.id, place.digester);
+  }
+
+  /** Checks the whole upload and makes it a blob. `finished` runs in the transaction that says so. */
+  async function seal(
+    place: Place,
+    name: RepositoryName,
+    digest: Digest,
+    interrupted: unknown,
+    endSession?: (queryer: Queryer) => Promise<void>,
+  ): Promise<void> {
+    const size = place.digester.bytes;
+    try {
+      if (interrupted !== undefined) throw interrupted;
+      refuseMismatch(digest, place.digester.digest(), size);
+    } catch (error) {
+      await places.discard(place);
+      throw error;
+    }
+    const state = await place.writer.finish({ committing: true });
+    await place.writer.close();
+    await commitBlob({ name, digest, size, state }, endSession);
+  }
+
+  return {
+    async open(name, subject, algorithm) {
+      const id = randomUUID();
+      const account = { credentialId: subject.credentialId, userId: subject.user?.id ?? null };
+      if (
+        !(await insertUpload(database, {
+          id,
+          name,
+          ...account,
+          algorithm,
+          expiryHours: limits.uploadExpiryHours,
+          perAccountMax: limits.uploadsPerAccountMax,
+        }))
+      ) {
+        throw new RegistryError('tooManyRequests', {
+          message: `this account has ${limits.uploadsPerAccountMax} unfinished uploads; finish or cancel some`,
+        });
+      }
+      return { id, offset: 0 };
+    },
+
+    async status(id, name) {
+      const row = await findUpload(database, id, name);
+      if (row === undefined) throw new RegistryError('uploadUnknown', { detail: { upload: id } });
+      return { id, offset: row.byte_offset };
+    },
+
+    append: (id, name, chunk) =>
+      withLease(id, name, async (lease) => {
+        const { row } = lease;
+        refuseWrongStart(row, chunk);
+        const place = await places.open(row, row.algorithm);
+        const { bytes, interrupted } = await places.receive(place, chunk, lease.signal);
+        if (bytes > 0) await record(lease, place);
+        else await places.discard(place);
+        if (interrupted !== undefined) throw interrupted;
+        return { id, offset: row.byte_offset + bytes };
+      }),
+
+    complete: (id, name, digest, chunk) =>
+      withLease(id, name, async (lease) => {
+        const { row, token } = lease;
+        refuseWrongStart(row, chunk);
+        const endSession = async (queryer: Queryer): Promise<void> => {
+          if (!(await deleteLeasedUpload(queryer, row.id, token))) throw takenOver();
+        };
+        if (chunk.body === null && row.storage_state !== null && !row.taken_over) {
+          // Everything came before: its digest is known, and no byte is read again unless the algorithm is another one.
+          refuseOtherLength(chunk, 0);
+          refuseMismatch(digest, await places.digestSoFar(row, digestAlgorithm(digest)), row.byte_offset);
+          await commitBlob({ name, digest, size: row.byte_offset, state: row.storage_state }, endSession);
+        } else {
+          const place = await places.open(row, digestAlgorithm(digest));
+          const { interrupted } = await places.receive(place, chunk, lease.signal);
+          await seal(place, name, digest, interrupted, endSession);
+          if (place.replaces !== null) await store.abort(place.replaces);
+        }
+        lease.settled();
+        places.forget(row.id);
+      }),
+
+    cancel: (id, name) =>
+      withLease(id, name, async (lease) => {
+        const { row, token } = lease;
+        if (!(await deleteLeasedUpload(database, row.id, token))) throw takenOver();
+        lease.settled();
+        places.forget(row.id);
+        if (row.storage_state !== null) await store.abort(row.storage_state);
+      }),
+
+    async putWhole(name, digest, body) {
+      const place = await places.create(randomUUID(), digestAlgorithm(digest));
+      const { interrupted } = await places.receive(place, { body, range: null }, noSignal);
+      await seal(place, name, digest, interrupted);
+    },
+  };
+}
+
+function refuseWrongStart(row: UploadRow, { range }: Chunk): void {
+  if (range === null || range.start === row.byte_offset) return;
+  throw new UploadRangeError(
+    { id: row.id, offset: row.byte_offset },
+    `the chunk begins at byte ${range.start}, but the upload stands at ${row.byte_offset}; send on from there`,
+  );
+}
+
+function refuseMismatch(expected: Digest, actual: Digest, size: number): void {
+  if (expected === actual) return;
+  throw new RegistryError('digestInvalid', {
+    message: `the digest does not match: ${expected} was announced, but the ${size} bytes received have ${actual}`,
+    detail: { expected, actual, size },
+  });
+}
+
+function takenOver(): RegistryError {
+  return new RegistryError('uploadBusy', { message: 'another request took over this upload' });
+}
