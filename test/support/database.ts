@@ -34,7 +34,7 @@ export async function createTestDatabase({ migrated = true } = {}): Promise<Test
   const connection = { ...server, database };
   return {
     connection,
-    url: `postgres://${server.user}@/${database}?host=${encodeURIComponent(server.host)}&port=${server.port}`,
+    url: `postgres:///${database}?host=${encodeURIComponent(server.host)}&port=${server.port}&user=${server.user}`,
     drop: () => run(server, `DROP DATABASE IF EXISTS ${database} WITH (FORCE)`),
   };
 }
