@@ -64,7 +64,11 @@ export function createOciHandler({ plane, origins, logger, tokenPath, service }:
     const codes = errors.map(({ kind }) => errorTable[kind].code);
     if (answer.status >= 500)
       logger.error({ ...about, status: answer.status, err: errors[0]!.cause ?? error }, 'a request failed');
-    else logger.info({ ...about, status: answer.status, codes, reason: errors[0]!.message }, 'a request was refused');
+    else
+      logger[levelOf(req)](
+        { ...about, status: answer.status, codes, reason: errors[0]!.message },
+        'a request was refused',
+      );
     send(exchange, answer.status, { 'Content-Type': 'application/json', ...answer.headers }, answer.body);
   }
 
@@ -95,12 +99,14 @@ export function createOciHandler({ plane, origins, logger, tokenPath, service }:
   };
 
   function logAnswer({ req, res, requestId }: Exchange): void {
-    // A line for each change; reads are too many to be read.
-    const level = req.method === 'GET' || req.method === 'HEAD' ? 'debug' : 'info';
-    if (logger.isLevelEnabled(level))
-      logger[level](
-        { requestId, method: req.method, url: req.url, status: res.statusCode, client: origins.client(req) },
-        'answered',
-      );
+    const level = levelOf(req);
+    if (!logger.isLevelEnabled(level)) return;
+    const about = { requestId, method: req.method, url: req.url, client: origins.client(req) };
+    logger[level]({ ...about, status: res.statusCode }, 'answered');
   }
+}
+
+/** A line for each change and each attempt at one. Reads are too many to be read, and clients begin with a 401 or 404 as a matter of course. */
+function levelOf(req: IncomingMessage): 'debug' | 'info' {
+  return req.method === 'GET' || req.method === 'HEAD' ? 'debug' : 'info';
 }
