@@ -39,7 +39,16 @@ export interface Platform {
 
 export type IndexEntry = Descriptor & { readonly platform?: Platform };
 
-const names: ReadonlySet<string> = new Set(['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'artifactType', 'platform']);
+const names: ReadonlySet<string> = new Set([
+  'mediaType',
+  'digest',
+  'size',
+  'urls',
+  'annotations',
+  'data',
+  'artifactType',
+  'platform',
+]);
 const foldedNames: ReadonlySet<string> = new Set([...names].map(foldCase));
 
 /** @throws RegistryError manifestInvalid, naming the field within `field`. */
@@ -50,7 +59,12 @@ export function descriptorAt(value: unknown, field: string): Descriptor {
   const size = object['size'];
   if (!isSize(size)) throw invalidField(`${field}.size`, 'a whole number of bytes', size);
   refuseWrongData(object['data'], `${field}.data`, digest, size);
-  return { mediaType: mediaTypeAt(object['mediaType'], `${field}.mediaType`), digest, size, ...optionsAt(object, field) };
+  return {
+    mediaType: mediaTypeAt(object['mediaType'], `${field}.mediaType`),
+    digest,
+    size,
+    ...optionsAt(object, field),
+  };
 }
 
 export function indexEntryAt(value: unknown, field: string): IndexEntry {

@@ -38,7 +38,8 @@ function whyNoDigest(text: string): string {
   if (!isAlgorithm(algorithm)) return unknownAlgorithm(algorithm);
   const encoded = text.slice(colon + 1);
   const length = algorithms[algorithm].bytes * 2;
-  if (encoded.length !== length) return `${algorithm} has ${length} hexadecimal digits, this has ${encoded.length} characters`;
+  if (encoded.length !== length)
+    return `${algorithm} has ${length} hexadecimal digits, this has ${encoded.length} characters`;
   return /^[0-9a-fA-F]*$/.test(encoded)
     ? 'its hexadecimal digits must be lower case'
     : 'it holds characters that are no hexadecimal digits';

@@ -6,7 +6,10 @@ export type Fields = { readonly [name: string]: unknown };
 
 /** A manifest is refused: which field, what it must be, and what it is. */
 export function invalidField(field: string, mustBe: string, value: unknown): RegistryError {
-  return new RegistryError('manifestInvalid', { message: `${field} must be ${mustBe}, not ${quote(value)}`, detail: { field } });
+  return new RegistryError('manifestInvalid', {
+    message: `${field} must be ${mustBe}, not ${quote(value)}`,
+    detail: { field },
+  });
 }
 
 export function isFields(value: unknown): value is Fields {
@@ -54,7 +57,12 @@ export function annotationsAt(value: unknown, field: string): Record<string, str
  * Clients written in Go match field names without regard to case (`ſ` and the Kelvin sign included), and the last one
  * wins: to them `Layers` after `layers` is the list of layers. We would check and keep one list, they would pull the other.
  */
-export function refuseLookalikes(object: Fields, field: string, names: ReadonlySet<string>, folded: ReadonlySet<string>): void {
+export function refuseLookalikes(
+  object: Fields,
+  field: string,
+  names: ReadonlySet<string>,
+  folded: ReadonlySet<string>,
+): void {
   for (const key of Object.keys(object)) {
     if (names.has(key) || !folded.has(foldCase(key))) continue;
     throw new RegistryError('manifestInvalid', {

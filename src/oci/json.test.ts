@@ -42,7 +42,9 @@ test('any other text is refused exactly when JSON.parse refuses it or an object 
       fc.constantFrom('1', '"a"', '"{"', '"\\\\"', 'null'),
       fc.array(tie('value'), { maxLength: 3 }).map((items) => `[${items.join(', ')}]`),
       fc
-        .array(fc.tuple(fc.constantFrom('"a"', '"b"', '"c"', '"\\u0061"', '"{"', '"\\""'), tie('value')), { maxLength: 4 })
+        .array(fc.tuple(fc.constantFrom('"a"', '"b"', '"c"', '"\\u0061"', '"{"', '"\\""'), tie('value')), {
+          maxLength: 4,
+        })
         .map((pairs) => `{${pairs.map((pair) => pair.join(':')).join()}}`),
     ),
   }));
@@ -87,7 +89,10 @@ test.each([
 });
 
 test('the same key in different objects, and as a value, is no repetition', () => {
-  expect(parse('{"a":{"a":["a","a",{"a":1}]},"b":{"a":"a"}}')).toEqual({ a: { a: ['a', 'a', { a: 1 }] }, b: { a: 'a' } });
+  expect(parse('{"a":{"a":["a","a",{"a":1}]},"b":{"a":"a"}}')).toEqual({
+    a: { a: ['a', 'a', { a: 1 }] },
+    b: { a: 'a' },
+  });
 });
 
 test('nesting is allowed up to the limit, and refused at once beyond it', () => {
@@ -107,7 +112,9 @@ test('an object may have as many keys as the limit says', () => {
 
 test('what is not UTF-8, or begins with a byte order mark, is refused', () => {
   expect(() => parseStrictJson(Buffer.from([0x22, 0xff, 0x22]), { depthMax: 1 })).toThrow('the text is not UTF-8');
-  expect(() => parseStrictJson(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), { depthMax: 1 })).toThrow('the text is not UTF-8');
+  expect(() => parseStrictJson(Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]), { depthMax: 1 })).toThrow(
+    'the text is not UTF-8',
+  );
   expect(() => parseStrictJson(Buffer.from('{}', 'utf16le'), { depthMax: 1 })).toThrow(JsonError);
   expect(() => parse('\ufeff{}')).toThrow('a byte order mark is not allowed at position 0');
 });
@@ -123,7 +130,9 @@ test('a syntax error says where, in printable characters', () => {
   expect(() => parse('{"a":1 "b"}')).toThrow(expect.objectContaining({ position: 7 }));
   expect(() => parse('{"a"')).toThrow(JsonError);
   expect(() => parse('')).toThrow(expect.objectContaining({ position: 0 }));
-  expect(() => parse('{"a":\u001b[31m}')).toThrow(expect.objectContaining({ message: expect.stringMatching(/^[\x20-\x7e]+$/) as string }));
+  expect(() => parse('{"a":\u001b[31m}')).toThrow(
+    expect.objectContaining({ message: expect.stringMatching(/^[\x20-\x7e]+$/) as string }),
+  );
 });
 
 test('4 MiB are read in linear time, also when they were made to be slow', () => {

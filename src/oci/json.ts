@@ -141,7 +141,8 @@ function stringEnds(text: string): (from: number) => number {
 
 function addKey(frame: Frame, written: string, position: number, keysMax: number): void {
   const key = written.includes('\\') ? unescape(written) : written;
-  if (frame.many ? frame.many.has(key) : frame.few.includes(key)) throw new JsonError(`the key ${quote(key)} is there twice`, position);
+  if (frame.many ? frame.many.has(key) : frame.few.includes(key))
+    throw new JsonError(`the key ${quote(key)} is there twice`, position);
   if (frame.many) frame.many.add(key);
   else if (frame.few.push(key) > fewMax) frame.many = new Set(frame.few);
   if (frame.many && frame.many.size > keysMax) throw new JsonError(`more than ${keysMax} keys in one object`, position);

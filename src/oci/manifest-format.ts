@@ -14,7 +14,11 @@ export interface ManifestFormat {
 }
 
 /** What HTTP tools send when nobody told them a type: it says nothing about the manifest. */
-const saysNothing: ReadonlySet<string> = new Set(['application/json', 'application/octet-stream', 'application/x-www-form-urlencoded']);
+const saysNothing: ReadonlySet<string> = new Set([
+  'application/json',
+  'application/octet-stream',
+  'application/x-www-form-urlencoded',
+]);
 
 /**
  * The one format in which every client will read the manifest. A body that could be read as another format is refused:
@@ -23,7 +27,8 @@ const saysNothing: ReadonlySet<string> = new Set(['application/json', 'applicati
  */
 export function formatOf(body: Fields, contentType: string | undefined): ManifestFormat {
   const announced = announcedType(contentType);
-  const written = isAbsent(body['mediaType']) || body['mediaType'] === '' ? undefined : mediaTypeAt(body['mediaType'], 'mediaType');
+  const written =
+    isAbsent(body['mediaType']) || body['mediaType'] === '' ? undefined : mediaTypeAt(body['mediaType'], 'mediaType');
   if (announced !== undefined && written !== undefined && announced !== written.toLowerCase()) {
     throw new RegistryError('manifestInvalid', {
       message: `the Content-Type header says ${quote(announced)}, the manifest's mediaType says ${quote(written)}`,
@@ -60,7 +65,8 @@ function typeByShape(body: Fields): string {
   const isImage = !isAbsent(body['config']) && Array.isArray(body['layers']);
   if (isIndex !== isImage) return isIndex ? mediaTypes.ociIndex : mediaTypes.ociManifest;
   throw new RegistryError('manifestInvalid', {
-    message: 'neither a Content-Type header nor a mediaType field says what kind of manifest this is, and its fields do not tell',
+    message:
+      'neither a Content-Type header nor a mediaType field says what kind of manifest this is, and its fields do not tell',
     detail: { field: 'mediaType' },
   });
 }
@@ -84,7 +90,11 @@ function refuseActive(mediaType: string): void {
     throw invalidField("the manifest's media type", 'one that begins with application/', mediaType);
 }
 
-const foreignFields = { image: ['manifests'], index: ['config', 'layers'], artifact: ['manifests', 'config', 'layers'] } as const;
+const foreignFields = {
+  image: ['manifests'],
+  index: ['config', 'layers'],
+  artifact: ['manifests', 'config', 'layers'],
+} as const;
 
 function refuseAmbiguous(body: Fields, kind: Exclude<ManifestKind, 'other'>): void {
   const foreign = foreignFields[kind].find((name) => name in body);

@@ -14,17 +14,27 @@ function descriptor(content: string, mediaType: string, more: object = {}) {
 const config = descriptor('{"os":"linux"}', mediaTypes.ociConfig);
 const layer = descriptor('layer', mediaTypes.ociLayerGzip);
 const subject = descriptor('subject', mediaTypes.ociManifest);
-const image = (more: object = {}) => ({ schemaVersion: 2, mediaType: mediaTypes.ociManifest, config, layers: [layer], ...more });
+const image = (more: object = {}) => ({
+  schemaVersion: 2,
+  mediaType: mediaTypes.ociManifest,
+  config,
+  layers: [layer],
+  ...more,
+});
 const index = (more: object = {}) => ({
   schemaVersion: 2,
   mediaType: mediaTypes.ociIndex,
   manifests: [descriptor('amd64', mediaTypes.ociManifest, { platform: { os: 'linux', architecture: 'amd64' } })],
   ...more,
 });
-const without = (name: string, body: object) => Object.fromEntries(Object.entries(body).filter(([key]) => key !== name));
+const without = (name: string, body: object) =>
+  Object.fromEntries(Object.entries(body).filter(([key]) => key !== name));
 
 function parse(body: object | string, contentType?: string, more: object = {}) {
-  return parseManifest(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)), contentType, { ...limits, ...more });
+  return parseManifest(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)), contentType, {
+    ...limits,
+    ...more,
+  });
 }
 
 function refusal(body: object | string, contentType?: string, more: object = {}): string {
@@ -59,7 +69,11 @@ test('an image manifest gives its config and layers as references, in order', ()
 
 test('an index gives its manifests with their platforms', () => {
   const parsed = parse(index({ artifactType }), mediaTypes.ociIndex);
-  expect(parsed).toMatchObject({ kind: 'index', artifactType, manifests: [{ platform: { os: 'linux', architecture: 'amd64' } }] });
+  expect(parsed).toMatchObject({
+    kind: 'index',
+    artifactType,
+    manifests: [{ platform: { os: 'linux', architecture: 'amd64' } }],
+  });
   expect(parsed.references).toMatchObject([{ kind: 'manifest', position: 0, required: true }]);
   expect(parse(index()).artifactType).toBeUndefined();
   expect(parse(index({ manifests: [] })).references).toEqual([]);
@@ -80,7 +94,10 @@ test.each([
   [
     mediaTypes.dockerManifest,
     'image',
-    { config: { ...config, mediaType: mediaTypes.dockerConfig }, layers: [{ ...layer, mediaType: mediaTypes.dockerLayerGzip }] },
+    {
+      config: { ...config, mediaType: mediaTypes.dockerConfig },
+      layers: [{ ...layer, mediaType: mediaTypes.dockerLayerGzip }],
+    },
   ],
   [
     mediaTypes.dockerManifestList,
@@ -102,7 +119,9 @@ test('what the referrers API shows as artifactType follows the spec', () => {
   expect(parse(image({ artifactType: '' })).artifactType).toBe(mediaTypes.ociConfig);
   expect(parse(index({ artifactType: '', subject })).artifactType).toBeUndefined();
   expect(parse(index({ artifactType: '', subject })).subject).toEqual(subject);
-  expect(refusal(image({ artifactType: 'sbom' }))).toBe('artifactType must be a media type like application/vnd.example+json, not "sbom"');
+  expect(refusal(image({ artifactType: 'sbom' }))).toBe(
+    'artifactType must be a media type like application/vnd.example+json, not "sbom"',
+  );
 });
 
 test('the subject is not among the references', () => {
@@ -114,17 +133,29 @@ test('what the conformance program sends is accepted: sha512, data fields, no la
   expect(parse(image({ layers: [sha512] })).references[1]!.digest).toBe(sha512.digest);
   const empty = descriptor('{}', mediaTypes.ociEmpty, { data: 'e30=' });
   expect(parse(image({ config: empty, artifactType })).config).toEqual(descriptor('{}', mediaTypes.ociEmpty));
-  expect(parse(image({ layers: [{ ...sha512, data: Buffer.from('layer').toString('base64') }] })).layers).toHaveLength(1);
+  expect(parse(image({ layers: [{ ...sha512, data: Buffer.from('layer').toString('base64') }] })).layers).toHaveLength(
+    1,
+  );
   expect(parse(image({ layers: [] })).layers).toEqual([]);
-  expect(parse(image({ 'org.example': { any: [1, null] }, config: { ...config, 'org.example': 1 } })).kind).toBe('image');
-  const annotations = Object.fromEntries(Array.from({ length: 390 }, (_, n) => [`large-annotation-${n}`, 'A'.repeat(10_000)]));
+  expect(parse(image({ 'org.example': { any: [1, null] }, config: { ...config, 'org.example': 1 } })).kind).toBe(
+    'image',
+  );
+  const annotations = Object.fromEntries(
+    Array.from({ length: 390 }, (_, n) => [`large-annotation-${n}`, 'A'.repeat(10_000)]),
+  );
   expect(parse(image({ annotations })).annotations).toEqual(annotations);
 });
 
 test('layers that may not be distributed need no blob, all others do', () => {
   const urls = ['https://store.example.com/layer'];
-  const foreign = [mediaTypes.ociLayerNonDistributable, mediaTypes.ociLayerNonDistributableGzip, mediaTypes.dockerLayerForeignGzip];
-  const parsed = parse(image({ layers: [...foreign.map((type) => descriptor(type, type, { urls })), { ...layer, urls }] }));
+  const foreign = [
+    mediaTypes.ociLayerNonDistributable,
+    mediaTypes.ociLayerNonDistributableGzip,
+    mediaTypes.dockerLayerForeignGzip,
+  ];
+  const parsed = parse(
+    image({ layers: [...foreign.map((type) => descriptor(type, type, { urls })), { ...layer, urls }] }),
+  );
   expect(parsed.references.map(({ required }) => required)).toEqual([true, false, false, false, true]);
   expect(parsed.layers[0]!.urls).toEqual(urls);
 });
@@ -135,7 +166,9 @@ test('a BuildKit cache, an index of layers and a cache config, refers to blobs',
 });
 
 test('the media type comes from header and body, which must agree', () => {
-  expect(parse(without('mediaType', image()), `${mediaTypes.ociManifest}; charset=utf-8`).mediaType).toBe(mediaTypes.ociManifest);
+  expect(parse(without('mediaType', image()), `${mediaTypes.ociManifest}; charset=utf-8`).mediaType).toBe(
+    mediaTypes.ociManifest,
+  );
   for (const vague of [undefined, '', 'application/json', 'application/octet-stream']) {
     expect(parse(index(), vague).mediaType).toBe(mediaTypes.ociIndex);
     expect(parse(without('mediaType', index()), vague).mediaType).toBe(mediaTypes.ociIndex);
@@ -185,7 +218,11 @@ test.each([
   ['layers', image({ layers: undefined }), 'layers must be an array, not nothing'],
   ['manifests', index({ manifests: undefined }), 'manifests must be an array, not nothing'],
   ['an entry', image({ layers: [layer, null] }), 'layers[1] must be an object, not null'],
-  ['a digest', image({ layers: [{ ...layer, digest: 'sha256:abc' }] }), 'layers[0].digest: "sha256:abc" is not a digest: sha256 has 64'],
+  [
+    'a digest',
+    image({ layers: [{ ...layer, digest: 'sha256:abc' }] }),
+    'layers[0].digest: "sha256:abc" is not a digest: sha256 has 64',
+  ],
   ['a digest', image({ layers: [{ ...layer, digest: undefined }] }), 'layers[0].digest must be a digest'],
   ['a size', image({ layers: [{ ...layer, size: -1 }] }), 'layers[0].size must be a whole number of bytes, not -1'],
   ['a size', image({ layers: [{ ...layer, size: 1.5 }] }), 'layers[0].size must be a whole number of bytes, not 1.5'],
@@ -194,20 +231,32 @@ test.each([
   ['a media type', image({ config: { ...config, mediaType: 'json' } }), 'config.mediaType must be a media type'],
   ['urls', image({ layers: [{ ...layer, urls: [1] }] }), 'layers[0].urls[0] must be a string, not 1'],
   ['data', image({ layers: [{ ...layer, data: 'bGF5ZX' }] }), 'layers[0].data must be base64 with padding'],
-  ['data', image({ layers: [{ ...layer, data: 'bGF5' }] }), 'layers[0].data must be the 5 bytes that size announces, not 3'],
+  [
+    'data',
+    image({ layers: [{ ...layer, data: 'bGF5' }] }),
+    'layers[0].data must be the 5 bytes that size announces, not 3',
+  ],
   ['data', image({ layers: [{ ...layer, data: btoa('lager') }] }), 'layers[0].data must be content with the digest'],
   [
     'the subject',
     image({ subject: { ...subject, digest: 'md5:00' } }),
     'subject.digest: "md5:00" is not a digest: algorithm "md5" is not supported',
   ],
-  ['a platform', index({ manifests: [{ ...subject, platform: { os: 1 } }] }), 'manifests[0].platform.os must be a string, not 1'],
+  [
+    'a platform',
+    index({ manifests: [{ ...subject, platform: { os: 1 } }] }),
+    'manifests[0].platform.os must be a string, not 1',
+  ],
   ['schemaVersion', image({ schemaVersion: undefined }), 'schemaVersion must be 2, not nothing'],
   ['schemaVersion', index({ schemaVersion: '2' }), 'schemaVersion must be 2, not "2"'],
   ['annotations', image({ annotations: { a: 1 } }), 'annotations["a"] must be a string, not 1'],
   ['annotations', image({ annotations: ['a'] }), 'annotations must be an object, not an array'],
   ['annotations', image({ annotations: { a: 'b\0' } }), 'annotations["a"] must be text without NUL'],
-  ['annotations', image({ annotations: { a: '\ud800' } }), 'annotations["a"] must be text without NUL or half surrogate pairs'],
+  [
+    'annotations',
+    image({ annotations: { a: '\ud800' } }),
+    'annotations["a"] must be text without NUL or half surrogate pairs',
+  ],
 ])('a wrong field is named with its value: %s', (_, body, message) => {
   expect(refusal(body)).toContain(message);
 });
@@ -256,7 +305,12 @@ test('an unknown format is accepted whatever it holds, and what looks like a des
     config: 3,
   };
   const parsed = parse(body, 'application/vnd.example.future+json');
-  expect(parsed).toMatchObject({ mediaType: 'application/vnd.example.future+json', kind: 'other', subject, annotations: { a: 'b' } });
+  expect(parsed).toMatchObject({
+    mediaType: 'application/vnd.example.future+json',
+    kind: 'other',
+    subject,
+    annotations: { a: 'b' },
+  });
   expect(parsed.references).toEqual([{ kind: 'layer', position: 0, required: false, ...layer }]);
   expect(parsed.artifactType).toBeUndefined();
   expect(parse({ mediaType: 'application/vnd.example', config }).artifactType).toBe(config.mediaType);
@@ -271,7 +325,16 @@ test('no manifest can be served as a page to a browser', () => {
 test('whatever JSON is sent, it is accepted or refused as an invalid manifest, and nothing else happens', () => {
   const wild = fc.oneof(
     fc.jsonValue(),
-    fc.constantFrom<unknown>(config, layer, [layer], [], 2, mediaTypes.ociManifest, mediaTypes.ociIndex, mediaTypes.ociLayer),
+    fc.constantFrom<unknown>(
+      config,
+      layer,
+      [layer],
+      [],
+      2,
+      mediaTypes.ociManifest,
+      mediaTypes.ociIndex,
+      mediaTypes.ociLayer,
+    ),
   );
   const names = [
     'schemaVersion',
@@ -285,7 +348,10 @@ test('whatever JSON is sent, it is accepted or refused as an invalid manifest, a
     'artifactType',
     '__proto__',
   ];
-  const change = fc.tuple(fc.constantFrom(image(), index(), {}), fc.array(fc.tuple(fc.constantFrom(...names), wild), { maxLength: 3 }));
+  const change = fc.tuple(
+    fc.constantFrom(image(), index(), {}),
+    fc.array(fc.tuple(fc.constantFrom(...names), wild), { maxLength: 3 }),
+  );
   const contentType = fc.constantFrom(
     undefined,
     mediaTypes.ociManifest,

@@ -1,7 +1,24 @@
-import { type Descriptor, type IndexEntry, artifactTypeAt, descriptorAt, descriptorIfAny, indexEntryAt } from './descriptor.ts';
+import {
+  type Descriptor,
+  type IndexEntry,
+  artifactTypeAt,
+  descriptorAt,
+  descriptorIfAny,
+  indexEntryAt,
+} from './descriptor.ts';
 import type { Digest } from './digest.ts';
 import { RegistryError } from './errors.ts';
-import { type Fields, annotationsAt, arrayAt, foldCase, isAbsent, isFields, isKeepable, objectAt, refuseLookalikes } from './fields.ts';
+import {
+  type Fields,
+  annotationsAt,
+  arrayAt,
+  foldCase,
+  isAbsent,
+  isFields,
+  isKeepable,
+  objectAt,
+  refuseLookalikes,
+} from './fields.ts';
 import { JsonError, type JsonLimits, parseStrictJson } from './json.ts';
 import { type ManifestFormat, type ManifestKind, formatOf } from './manifest-format.ts';
 import { isBlobType, isNonDistributable, isValidMediaType } from './media-types.ts';
@@ -89,7 +106,8 @@ function contentsOf(body: Fields, kind: Exclude<ManifestKind, 'other'>): Content
   const contents: Contents = { layers: [], manifests: [], blobs: [] };
   if (kind === 'index') return { ...contents, manifests: listAt(body, 'manifests', indexEntryAt) };
   // Of the artifact manifest's fields only mediaType and artifactType are required.
-  if (kind === 'artifact') return { ...contents, blobs: body['blobs'] === undefined ? [] : listAt(body, 'blobs', descriptorAt) };
+  if (kind === 'artifact')
+    return { ...contents, blobs: body['blobs'] === undefined ? [] : listAt(body, 'blobs', descriptorAt) };
   return { ...contents, config: descriptorAt(body['config'], 'config'), layers: listAt(body, 'layers', descriptorAt) };
 }
 
@@ -134,7 +152,9 @@ function parseOther(body: Fields, format: ManifestFormat, referencesMax: number)
     ...(artifactType !== undefined && { artifactType }),
     ...(subject && { subject }),
     annotations: Object.fromEntries(
-      annotations.filter((entry): entry is [string, string] => entry.every((text) => typeof text === 'string' && isKeepable(text))),
+      annotations.filter((entry): entry is [string, string] =>
+        entry.every((text) => typeof text === 'string' && isKeepable(text)),
+      ),
     ),
     references: referencesOf(contents, false),
   };
@@ -160,6 +180,8 @@ function referencesOf(contents: Contents, required: boolean): ManifestReference[
     ...contents.layers.map(refer('layer')),
     ...contents.blobs.map(refer('blob')),
     // BuildKit keeps a build cache as an index whose entries are layers and its own config: these are pushed as blobs.
-    ...contents.manifests.map((entry, position) => refer(isBlobType(entry.mediaType) ? 'blob' : 'manifest')(entry, position)),
+    ...contents.manifests.map((entry, position) =>
+      refer(isBlobType(entry.mediaType) ? 'blob' : 'manifest')(entry, position),
+    ),
   ];
 }

@@ -33,7 +33,8 @@ export const mediaTypes = {
 const charsMax = 255;
 /** RFC 6838 §4.2: `restricted-name "/" restricted-name`, each of at most 127 characters. */
 const shape = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/;
-const nonDistributable = /^application\/vnd\.(?:oci\.image\.layer\.nondistributable|docker\.image\.rootfs\.foreign\.diff)\./;
+const nonDistributable =
+  /^application\/vnd\.(?:oci\.image\.layer\.nondistributable|docker\.image\.rootfs\.foreign\.diff)\./;
 const layer = /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\./;
 const configs: ReadonlySet<string> = new Set([
   mediaTypes.ociConfig,

@@ -8,7 +8,10 @@ const quotedCharsMax = 80;
 export function quote(value: unknown): string {
   if (typeof value !== 'string') return describe(value);
   const shown = value.length > quotedCharsMax ? value.slice(0, quotedCharsMax) : value;
-  const printable = JSON.stringify(shown).replace(/[^\x20-\x7e]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const printable = JSON.stringify(shown).replace(
+    /[^\x20-\x7e]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
   return shown === value ? printable : `${printable}... (${value.length} characters)`;
 }
 

@@ -18,11 +18,16 @@ function kindOf(parse: () => unknown): string {
 }
 
 test('a repository name is accepted exactly when the grammar of the spec and the limit of 255 characters allow it', () => {
-  const nearlyNames = fc.string({ unit: fc.constantFrom('a', 'z', '0', '.', '_', '-', '/', 'A', '%', ' ', '\n', 'é'), maxLength: 24 });
+  const nearlyNames = fc.string({
+    unit: fc.constantFrom('a', 'z', '0', '.', '_', '-', '/', 'A', '%', ' ', '\n', 'é'),
+    maxLength: 24,
+  });
   const names = fc.stringMatching(/^[a-z0-9]+(?:[._/]|__|-{1,3})[a-z0-9]+$/);
   fc.assert(
     fc.property(fc.oneof(nearlyNames, names), (text) => {
-      expect(kindOf(() => parseRepositoryName(text))).toBe(specName.test(text) && text.length <= 255 ? 'accepted' : 'nameInvalid');
+      expect(kindOf(() => parseRepositoryName(text))).toBe(
+        specName.test(text) && text.length <= 255 ? 'accepted' : 'nameInvalid',
+      );
     }),
     { numRuns: 2000 },
   );
@@ -30,12 +35,26 @@ test('a repository name is accepted exactly when the grammar of the spec and the
   expect(kindOf(() => parseRepositoryName('a'.repeat(256)))).toBe('nameInvalid');
 });
 
-test.each(['', 'a//b', '/a', 'a/', '../a', 'a/../b', 'a..b', 'a___b', '-a', 'a-', 'a%2fb', 'a\0b', 'a\n', 'ä', 'A', '_'])(
-  'the name %j is refused',
-  (text) => {
-    expect(kindOf(() => parseRepositoryName(text))).toBe('nameInvalid');
-  },
-);
+test.each([
+  '',
+  'a//b',
+  '/a',
+  'a/',
+  '../a',
+  'a/../b',
+  'a..b',
+  'a___b',
+  '-a',
+  'a-',
+  'a%2fb',
+  'a\0b',
+  'a\n',
+  'ä',
+  'A',
+  '_',
+])('the name %j is refused', (text) => {
+  expect(kindOf(() => parseRepositoryName(text))).toBe('nameInvalid');
+});
 
 test('a refused name says what to change', () => {
   expect(() => parseRepositoryName('Team/App')).toThrow('"Team/App" is not a repository name: it must be lower case');
@@ -57,7 +76,10 @@ test('names chosen to make a regular expression slow are answered in microsecond
 });
 
 test('a tag is accepted exactly when the grammar of the spec allows it', () => {
-  const nearlyTags = fc.string({ unit: fc.constantFrom('a', 'Z', '9', '_', '.', '-', '/', ':', '\n', 'é'), maxLength: 140 });
+  const nearlyTags = fc.string({
+    unit: fc.constantFrom('a', 'Z', '9', '_', '.', '-', '/', ':', '\n', 'é'),
+    maxLength: 140,
+  });
   fc.assert(
     fc.property(fc.oneof(nearlyTags, fc.stringMatching(/^[\w.-]{1,140}$/)), (text) => {
       expect(kindOf(() => parseTag(text))).toBe(specTag.test(text) ? 'accepted' : 'tagInvalid');
