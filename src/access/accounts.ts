@@ -16,8 +16,8 @@ export class AccountError extends Error {
 }
 
 const usernameLengthMax = 64;
-export const passwordLengthMin = 8;
-const passwordLengthMax = 1024;
+const passwordLengthMin = 8;
+const passwordLengthMax = 256;
 
 export interface NewAccount {
   readonly username: string;

@@ -35,7 +35,7 @@ export type Decision =
 const allowed: Decision = { outcome: 'allowed' };
 
 /** What an account may do with a repository, whatever its token says. */
-export function liveActions(subject: Subject, facts: RepositoryFacts): readonly RepositoryAction[] {
+function liveActions(subject: Subject, facts: RepositoryFacts): readonly RepositoryAction[] {
   const { user } = subject;
   if (user !== null && (user.admin || (facts.ownerId !== null && facts.ownerId === user.id)))
     return ['pull', 'push', 'delete'];

@@ -13,7 +13,7 @@ import { answerOf, toRegistryErrors } from '../oci/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 
 export const tokenPath = '/auth/token';
-export const keysPath = '/auth/jwks';
+const keysPath = '/auth/jwks';
 
 export interface TokenRouterParts {
   readonly authenticator: Authenticator;
