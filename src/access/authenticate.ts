@@ -34,7 +34,8 @@ export function createAuthenticator(database: Database, tokens: AccessTokens): A
   const remembered = new LRUCache<string, Promise<number | null>>({ max: rememberedMax, ttl: rememberedMs });
 
   async function check(username: string, password: string): Promise<number | null> {
-    const row = await findPassword(database, username);
+    // PostgreSQL's text has no NUL, and so no account's name.
+    const row = username.includes('\0') ? undefined : await findPassword(database, username);
     if (row === undefined) {
       await verifyNothing(password);
       return null;

@@ -4,7 +4,9 @@ import { UnauthorizedError } from '../../access/errors.ts';
 import { decide, type Subject } from '../../access/policy.ts';
 import { scopesCover, type Scope } from '../../access/scopes.ts';
 import { parseDigest } from '../../oci/digest.ts';
-import { mediaTypes } from '../../oci/media-types.ts';
+import { RegistryError } from '../../oci/errors.ts';
+import { isValidMediaType, mediaTypes } from '../../oci/media-types.ts';
+import { quote } from '../../oci/quote.ts';
 import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
 import { authorize, callerOf, existing, type DataPlane } from './data-plane.ts';
 import { parameter, send, sendJson, type Exchange } from './exchange.ts';
@@ -37,6 +39,11 @@ export async function listReferrers(
   const digest = parseDigest(route.reference);
   const limit = Math.max(1, pageSize(exchange.query, plane.limits.pageSizeMax));
   const artifactType = parameter(exchange.query, 'artifactType');
+  if (artifactType !== null && !isValidMediaType(artifactType)) {
+    throw new RegistryError('parameterInvalid', {
+      message: `the artifactType ${quote(artifactType)} is not a media type`,
+    });
+  }
   const lastText = parameter(exchange.query, 'last');
   const last = lastText === null ? null : parseDigest(lastText);
   const repositoryId = await readableRepository(plane, exchange, name);
