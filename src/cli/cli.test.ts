@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -115,6 +115,13 @@ describe('a failure in one sentence', () => {
   test('for a file that is not there', async () => {
     const error = await readFile(join(folder, 'cert.pem')).catch((thrown: unknown) => thrown);
     expect(explain(error)).toBe(`${join(folder, 'cert.pem')} does not exist`);
+  });
+
+  test('for a file where a folder should be', async () => {
+    const file = join(folder, 'file');
+    await writeFile(file, '');
+    const error = await mkdir(file, { recursive: true }).catch((thrown: unknown) => thrown);
+    expect(explain(error)).toBe(`${file} is not a folder`);
   });
 
   test('for settings that cannot be used', () => {

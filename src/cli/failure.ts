@@ -58,6 +58,9 @@ function explainSystemError({ code, syscall, address, port, path }: SystemError)
       return `${place} is on a file system that cannot be written`;
     case 'ENOENT':
       return `${place} does not exist`;
+    case 'EEXIST':
+    case 'ENOTDIR':
+      return `${place} is not a folder`;
     default:
       return undefined;
   }

@@ -59,7 +59,14 @@ function rangeOf(exchange: Exchange, blob: Blob, etag: string): ByteRange | null
   if (exchange.req.method === 'HEAD') return null;
   const ifRange = exchange.req.headers['if-range'];
   if (ifRange !== undefined && ifRange !== etag) return null;
-  return parseRange(singleHeader(exchange.req, 'range'), blob.size);
+  const header = singleHeader(exchange.req, 'range');
+  try {
+    return parseRange(header, blob.size);
+  } catch (error) {
+    // RFC 9110 section 15.5.17: a client that asked beyond the end learns where the end is.
+    exchange.res.setHeader('Content-Range', `bytes */${blob.size}`);
+    throw error;
+  }
 }
 
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#deleting-blobs */
