@@ -54,17 +54,19 @@ function banner(config: Config, berth: RunningBerth): string {
     '',
     'Try it:',
     '',
-    `  docker login ${address} -u ${berth.adminUsername}${berth.passwordFile === undefined ? '' : ` --password-stdin < ${relative(process.cwd(), berth.passwordFile)}`}`,
-    `  tar c -C ${sourceFolder()} . | docker import - ${image}`,
+    `  docker login ${address} -u ${berth.adminUsername}${berth.passwordFile === undefined ? '' : ` --password-stdin < ${fromHere(berth.passwordFile)}`}`,
+    // Something that every machine with Berth on it has, to make a first image of.
+    `  tar c -C ${fromHere(dirname(import.meta.dirname))} . | docker import - ${image}`,
     `  docker push ${image}`,
     '',
   ];
   return `\n${lines.join('\n')}\n`;
 }
 
-/** Something that every machine with Berth on it has, to make a first image of. */
-function sourceFolder(): string {
-  return relative(process.cwd(), dirname(import.meta.dirname)) || '.';
+/** A path as a person would type it: relative only where that is shorter. */
+function fromHere(path: string): string {
+  const shorter = relative(process.cwd(), path) || '.';
+  return shorter.startsWith('..') ? path : shorter;
 }
 
 function passwordLine(config: Config, { generatedPassword, passwordFile }: RunningBerth): string {
