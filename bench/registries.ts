@@ -1,0 +1,135 @@
+/** The two servers that are compared, each with a folder of its own on the same disk. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { spawnBerth } from '../test/support/berth.ts';
+import { output } from './machine.ts';
+
+export interface Registry {
+  readonly name: 'Berth' | 'docker-registry';
+  readonly version: string;
+  readonly url: string;
+  readonly host: string;
+  /** Of the server itself; Berth's PostgreSQL is a child of it. */
+  readonly pid: number;
+  /** The headers that let a client pull from and push to a repository, as docker sends them. */
+  headers(repository: string): Promise<Readonly<Record<string, string>>>;
+  stop(): Promise<void>;
+}
+
+/** Longer than a run of the benchmark. */
+const tokenTtlSeconds = 3600;
+const accept =
+  'application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json';
+
+/** Berth as it starts by default: its own PostgreSQL with fsync, blobs on disk, private repositories behind tokens. */
+export async function startBerth(folder: string): Promise<Registry> {
+  const berth = await spawnBerth({
+    BERTH_DATA_DIR: path.join(folder, 'berth'),
+    BERTH_TOKEN_TTL_SECONDS: String(tokenTtlSeconds),
+    BERTH_LOG_LEVEL: 'warn',
+    TMPDIR: folder,
+  });
+  const tokens = new Map<string, Promise<string>>();
+  async function token(repository: string): Promise<string> {
+    const query = new URLSearchParams({ service: 'berth', scope: `repository:${repository}:pull,push` });
+    const basic = Buffer.from(`${berth.admin.username}:${berth.admin.password}`).toString('base64');
+    const answer = await fetch(`${berth.url}/auth/token?${query.toString()}`, {
+      headers: { Authorization: `Basic ${basic}` },
+    });
+    return ((await answer.json()) as { token: string }).token;
+  }
+  const { version } = JSON.parse(await readFile(path.join(import.meta.dirname, '../package.json'), 'utf8')) as {
+    version: string;
+  };
+  return {
+    name: 'Berth',
+    version,
+    url: berth.url,
+    host: berth.host,
+    pid: berth.child.pid!,
+    async headers(repository) {
+      const known = tokens.get(repository) ?? token(repository);
+      tokens.set(repository, known);
+      return { Authorization: `Bearer ${await known}`, Accept: accept };
+    },
+    async stop() {
+      if (berth.child.exitCode === null) await berth.end('SIGTERM');
+    },
+  };
+}
+
+/** Debian's `docker-registry` with the settings of its package, but no authentication, and no log but of errors. */
+export async function startDockerRegistry(folder: string): Promise<Registry> {
+  const home = path.join(folder, 'docker-registry');
+  await mkdir(home);
+  const host = `127.0.0.1:${await freePort()}`;
+  const config = {
+    version: '0.1',
+    log: { level: 'error', accesslog: { disabled: true } },
+    storage: { cache: { blobdescriptor: 'inmemory' }, filesystem: { rootdirectory: home }, delete: { enabled: true } },
+    http: { addr: host, headers: { 'X-Content-Type-Options': ['nosniff'] } },
+    health: { storagedriver: { enabled: true, interval: '10s', threshold: 3 } },
+  };
+  const file = path.join(home, 'config.yml');
+  // JSON is YAML.
+  await writeFile(file, JSON.stringify(config));
+  const child = spawn('docker-registry', ['serve', file], { stdio: 'ignore' });
+  const exited = once(child, 'exit');
+  exited.catch(() => undefined);
+  await once(child, 'spawn');
+  const registry: Registry = {
+    name: 'docker-registry',
+    version: (await output('docker-registry', ['--version'])).split(' ').at(-1)!,
+    url: `http://${host}`,
+    host,
+    pid: child.pid!,
+    headers: async () => ({ Accept: accept }),
+    async stop() {
+      child.kill('SIGTERM');
+      if (child.exitCode === null && child.signalCode === null) await exited;
+    },
+  };
+  await answering(registry).catch(async (error: unknown) => {
+    await registry.stop();
+    throw error;
+  });
+  return registry;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+async function answering(registry: Registry): Promise<void> {
+  for (let attempt = 0; attempt < 200; attempt += 1) {
+    if (
+      await fetch(`${registry.url}/v2/`).then(
+        () => true,
+        () => false,
+      )
+    )
+      return;
+    await delay(50);
+  }
+  throw new Error(`${registry.name} does not answer at ${registry.url}`);
+}
+
+/** Begins a new peak of the memory in use. https://docs.kernel.org/filesystems/proc.html, `clear_refs` */
+export async function resetPeakMemory({ pid }: Registry): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, '5');
+}
+
+/** The most memory (RSS) that the server had in use since the last reset, in MB. */
+export async function peakMemory({ pid }: Registry): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return (Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024) / 1e6;
+}

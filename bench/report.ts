@@ -1,0 +1,119 @@
+/** Figures of a run, and how they are written down. */
+import type { Figure } from './rows.ts';
+
+export type Subject = 'Berth' | 'docker-registry' | 'dd';
+
+/** One figure of one row: what each subject reached, round by round. */
+export interface Result {
+  readonly row: string;
+  readonly figure: Figure;
+  readonly values: Readonly<Partial<Record<Subject, readonly number[]>>>;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** Berth's figure over the other's in each round: what disturbs the machine for a while disturbs both. */
+function ratios(result: Result, other: Subject): number[] {
+  const others = result.values[other] ?? [];
+  return (result.values.Berth ?? []).flatMap((value, round) => {
+    const against = others[round];
+    return against === undefined ? [] : [value / against];
+  });
+}
+
+/** A figure to three digits, thousands parted. */
+function number(value: number): string {
+  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
+  return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+function spread(values: readonly number[] | undefined): string {
+  if (values === undefined || values.length === 0) return '';
+  const middle = number(median(values));
+  return values.length === 1 ? middle : `${middle} (${number(Math.min(...values))}-${number(Math.max(...values))})`;
+}
+
+function aimOf(result: Result): string {
+  const { aim } = result.figure;
+  if (aim === undefined) return '';
+  if ('atMost' in aim) {
+    const met = Math.max(...(result.values.Berth ?? [])) <= aim.atMost;
+    return `<= ${aim.atMost}: ${met ? 'met' : 'not met'}`;
+  }
+  const reached = ratios(result, aim.of);
+  if (reached.length === 0) return '';
+  const text = `>= ${aim.times}x ${aim.of}`;
+  return `${text}: ${median(reached) >= aim.times ? 'met' : 'not met'} (${number(median(reached))}x)`;
+}
+
+const heads = ['', 'unit', 'Berth', 'docker-registry', 'ratio', 'dd', 'aim'];
+
+function cells(result: Result): string[] {
+  const { row, figure, values } = result;
+  return [
+    row,
+    figure.unit,
+    spread(values.Berth),
+    spread(values['docker-registry']),
+    spread(ratios(result, 'docker-registry')),
+    spread(values.dd),
+    aimOf(result),
+  ];
+}
+
+/** A result as it comes, for whoever is waiting. */
+export function line(result: Result): string {
+  const values = Object.entries(result.values).map(([subject, figures]) => `${subject} ${spread(figures)}`);
+  return `${result.row}: ${values.join(', ')} ${result.figure.unit}`;
+}
+
+export function table(results: readonly Result[]): string {
+  const lines = [heads, ...results.map(cells)];
+  const widths = heads.map((_, column) => Math.max(...lines.map((line) => line[column]!.length), 3));
+  const text = lines.map((line) => `| ${line.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`);
+  const rule = `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`;
+  return [text[0]!, rule, ...text.slice(1)].join('\n');
+}
+
+export interface Report {
+  readonly date: Date;
+  readonly rounds: number;
+  readonly minutes: number;
+  readonly machine: readonly (readonly [string, string])[];
+  readonly results: readonly Result[];
+}
+
+export function page({ date, rounds, minutes, machine, results }: Report): string {
+  const disk = results.flatMap((result) => result.values.dd ?? []);
+  const facts = [
+    ['Date', date.toISOString().slice(0, 16).replace('T', ' ')],
+    ...machine,
+    ['Disk', `${spread(disk)} MB/s durable (dd conv=fdatasync, in the same run)`],
+  ];
+  return `# Berth beside docker-registry
+
+Written by \`npm run bench\`; ${rounds} rounds in ${minutes.toFixed(1)} minutes.
+
+${facts.map(([name, value]) => `- ${name}: ${value}`).join('\n')}
+
+${table(results)}
+
+How to read it:
+
+- Each figure is the median of the rounds, with the lowest and the highest. In each round both registries are measured one
+  after the other, and the other one first in the next. The ratio is Berth's figure over docker-registry's, taken round by
+  round; for memory, less is better.
+- Server and client share the cores, so absolute figures are lower than a server alone would reach; the ratios count.
+- Berth runs as it does by default: its own PostgreSQL with fsync, private repositories, a Bearer token with every request,
+  each request's credential and right asked of the database. docker-registry runs with the settings of Debian's package,
+  its cache of blob descriptors in memory, and no authentication at all. It calls no fsync; Berth answers a push when it is
+  durable. Between measurements \`sync\` empties the write cache, outside of the measured time.
+- GET is loaded by wrk, HEAD by raw sockets of the benchmark (wrk waits for a body after a HEAD), pushes by node:http with
+  kept connections. The large blob that is read was written before, so it comes from the page cache.
+- Memory is the peak of the resident set (VmHWM) of the server's process while the blobs are pushed; Berth's PostgreSQL is not in it.
+`;
+}

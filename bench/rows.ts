@@ -1,0 +1,215 @@
+/** The rows of the benchmark: what is measured, and what Berth aims at. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { discard, headLoad, timed } from './client.ts';
+import { largeBlob, layerBytes, manifestOver, smallImage, configBytes, type LargeBlob } from './content.ts';
+import { getLoad, patchBlob, pushImage, pushLoad, putBlob, putManifest, withPusher, type Pusher } from './load.ts';
+import { peakMemory, resetPeakMemory, type Registry } from './registries.ts';
+
+/** Sizes of a run. */
+export interface Scale {
+  readonly rounds: number;
+  /** Of one load in one round, whole. */
+  readonly seconds: number;
+  /** Tags of the repositories that manifests are read from, ascending. */
+  readonly tags: readonly number[];
+  readonly largeMib: number;
+  readonly crowd: { readonly blobs: number; readonly mib: number };
+}
+
+export interface Figure {
+  readonly unit: string;
+  readonly better: 'more' | 'less';
+  /** `times` the figure of the other, or a limit in the figure's unit. */
+  readonly aim?: { readonly of: 'docker-registry' | 'dd'; readonly times: number } | { readonly atMost: number };
+}
+
+export interface Row {
+  readonly name: string;
+  readonly figures: readonly Figure[];
+  /** Writes to the disk, so `dd` of so many MiB is measured in each round too. */
+  readonly besideDiskMib?: number;
+  /** Once per registry, not measured. */
+  prepare?(registry: Registry): Promise<void>;
+  /** Once per registry and round; one value for each figure. */
+  measure(registry: Registry, round: number): Promise<readonly number[]>;
+}
+
+const perSecond: Figure = { unit: '/s', better: 'more' };
+const speed: Figure = { unit: 'MB/s', better: 'more' };
+const repositoryOf = (tags: number): string => `bench/tags${tags}`;
+
+export function rowsOf(scale: Scale, folder: string): readonly Row[] {
+  return [
+    ...manifestRows(scale, folder),
+    ...blobRows(scale, folder),
+    ...pushRows(scale),
+    ...largeRows(scale),
+    crowdRow(scale),
+  ];
+}
+
+/** What the rows read: made once per registry, by whichever row comes first. */
+const prepared = new Map<string, Promise<{ config: string; manifest: string }>>();
+
+/** A repository with this many tags, each on a manifest of its own. */
+function repositoryWith(registry: Registry, tags: number): Promise<{ config: string; manifest: string }> {
+  const key = `${registry.name} ${tags}`;
+  const known = prepared.get(key) ?? fill(registry, tags);
+  prepared.set(key, known);
+  return known;
+}
+
+async function fill(registry: Registry, tags: number): Promise<{ config: string; manifest: string }> {
+  const image = smallImage();
+  const concurrency = 8;
+  await withPusher(registry, repositoryOf(tags), async (pusher: Pusher) => {
+    await pushImage(pusher, 't0', image);
+    let next = 1;
+    const one = async (): Promise<void> => {
+      while (next < tags) {
+        const tag = `t${(next += 1) - 1}`;
+        await putManifest(pusher, tag, manifestOver(image.config, image.layer, tag));
+      }
+    };
+    await Promise.all(Array.from({ length: concurrency }, one));
+  });
+  return { config: image.config.digest, manifest: image.manifest.digest };
+}
+
+function manifestRows({ seconds, tags }: Scale, folder: string): Row[] {
+  const byTag = (count: number, connections: number, figure = perSecond): Row => ({
+    name: `manifest GET by tag, ${count} tag${count === 1 ? '' : 's'}, ${connections} connections`,
+    figures: [figure],
+    prepare: async (registry) => void (await repositoryWith(registry, count)),
+    async measure(registry) {
+      const name = repositoryOf(count);
+      const paths = Array.from({ length: count }, (_, i) => `/v2/${name}/manifests/t${i}`);
+      return [await getLoad(registry, paths, await registry.headers(name), { connections, seconds, folder })];
+    },
+  });
+  const [one = 1, ...more] = tags;
+  const aimed: Figure = { ...perSecond, aim: { of: 'docker-registry', times: 15 } };
+  return [
+    byTag(one, 32, aimed),
+    byTag(one, 128, aimed),
+    ...more.map((count) => byTag(count, 32)),
+    {
+      name: 'manifest HEAD by tag, 32 connections',
+      figures: [perSecond],
+      prepare: async (registry) => void (await repositoryWith(registry, one)),
+      async measure(registry) {
+        const name = repositoryOf(one);
+        const path = `/v2/${name}/manifests/t0`;
+        return [await headLoad(registry, path, await registry.headers(name), { connections: 32, seconds })];
+      },
+    },
+    {
+      name: 'manifest GET by digest, 32 connections',
+      figures: [perSecond],
+      prepare: async (registry) => void (await repositoryWith(registry, one)),
+      async measure(registry) {
+        const name = repositoryOf(one);
+        const path = `/v2/${name}/manifests/${(await repositoryWith(registry, one)).manifest}`;
+        return [await getLoad(registry, [path], await registry.headers(name), { connections: 32, seconds, folder })];
+      },
+    },
+  ];
+}
+
+function blobRows({ seconds, tags }: Scale, folder: string): Row[] {
+  const [one = 1] = tags;
+  const name = repositoryOf(one);
+  const pathOf = async (registry: Registry): Promise<string> =>
+    `/v2/${name}/blobs/${(await repositoryWith(registry, one)).config}`;
+  const prepare = async (registry: Registry): Promise<void> => void (await pathOf(registry));
+  const load = { connections: 32, seconds };
+  return [
+    {
+      name: 'blob HEAD, 32 connections',
+      figures: [perSecond],
+      prepare,
+      measure: async (registry) => [
+        await headLoad(registry, await pathOf(registry), await registry.headers(name), load),
+      ],
+    },
+    {
+      name: `blob GET of ${configBytes / 1024} KiB, 32 connections`,
+      figures: [perSecond],
+      prepare,
+      measure: async (registry) => [
+        await getLoad(registry, [await pathOf(registry)], await registry.headers(name), { ...load, folder }),
+      ],
+    },
+  ];
+}
+
+function pushRows({ seconds }: Scale): Row[] {
+  return [4, 16].map((concurrency) => ({
+    name: `small image pushes (${configBytes / 1024} + ${layerBytes / 1024} KiB), ${concurrency} at once`,
+    figures: [perSecond],
+    measure: async (registry) => [await pushLoad(registry, `bench/push${concurrency}`, { concurrency, seconds })],
+  }));
+}
+
+function largeRows({ largeMib }: Scale): Row[] {
+  const name = 'bench/large';
+  // Both registries get the same blob in a round; it is made outside of the measured time.
+  const blobs = new Map<string, LargeBlob>();
+  const blobOf = (row: string, round: number): LargeBlob => {
+    const key = `${row} ${round}`;
+    const blob = blobs.get(key) ?? largeBlob(largeMib);
+    blobs.set(key, blob);
+    return blob;
+  };
+  const push = (title: string, send: (pusher: Pusher, blob: LargeBlob) => Promise<void>): Row => ({
+    name: `${largeMib} MiB ${title}`,
+    figures: [{ ...speed, aim: { of: 'dd', times: 0.9 } }],
+    besideDiskMib: largeMib,
+    async measure(registry, round) {
+      const blob = blobOf(title, round);
+      return withPusher(registry, name, async (pusher) => [blob.bytes / 1e6 / (await timed(() => send(pusher, blob)))]);
+    },
+  });
+  const read = largeBlob(largeMib);
+  return [
+    push('PUT', putBlob),
+    push('PATCH, as docker pushes', patchBlob),
+    {
+      name: `${largeMib} MiB GET`,
+      figures: [{ ...speed, aim: { of: 'docker-registry', times: 1.2 } }],
+      prepare: (registry) => withPusher(registry, name, (pusher) => putBlob(pusher, read)),
+      async measure(registry) {
+        const headers = await registry.headers(name);
+        const path = `/v2/${name}/blobs/${read.digest}`;
+        return [read.bytes / 1e6 / (await timed(() => discard(registry, path, headers, read.bytes)))];
+      },
+    },
+  ];
+}
+
+/** Time for what was freed before to be given back, so that the peak is of this row. */
+const restMs = 500;
+
+function crowdRow({ crowd }: Scale): Row {
+  const rounds = new Map<number, LargeBlob[]>();
+  const blobsOf = (round: number): LargeBlob[] => {
+    const blobs = rounds.get(round) ?? Array.from({ length: crowd.blobs }, () => largeBlob(crowd.mib));
+    rounds.set(round, blobs);
+    return blobs;
+  };
+  return {
+    name: `${crowd.blobs} x ${crowd.mib} MiB pushed at once, as docker pushes`,
+    figures: [speed, { unit: 'MB of memory at most', better: 'less', aim: { atMost: 200 } }],
+    besideDiskMib: 2 * crowd.mib,
+    async measure(registry, round) {
+      const blobs = blobsOf(round);
+      const bytes = blobs.reduce((sum, blob) => sum + blob.bytes, 0);
+      await delay(restMs);
+      await resetPeakMemory(registry);
+      const seconds = await timed(() =>
+        withPusher(registry, 'bench/crowd', (pusher) => Promise.all(blobs.map((blob) => patchBlob(pusher, blob)))),
+      );
+      return [bytes / 1e6 / seconds, await peakMemory(registry)];
+    },
+  };
+}
