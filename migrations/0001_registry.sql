@@ -58,14 +58,16 @@ CREATE INDEX ix_namespaces_owner_id ON namespaces (owner_id) WHERE owner_id IS N
 CREATE TABLE repositories (
   id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_repositories PRIMARY KEY,
   namespace_id bigint NOT NULL CONSTRAINT fk_repositories_namespace_id REFERENCES namespaces (id),
-  name text COLLATE "C" NOT NULL CONSTRAINT uq_repositories_name UNIQUE,
+  name text COLLATE "C" NOT NULL,
   visibility text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
+  -- The included columns let the catalog be read from the indexes alone.
+  CONSTRAINT uq_repositories_name UNIQUE (name) INCLUDE (id),
   CONSTRAINT ck_repositories_visibility CHECK (visibility IN ('private', 'public')),
   CONSTRAINT ck_repositories_name CHECK (length(name) BETWEEN 1 AND 255)
 );
-CREATE INDEX ix_repositories_namespace_id_name ON repositories (namespace_id, name);
-CREATE INDEX ix_repositories_visibility_name ON repositories (visibility, name);
+CREATE INDEX ix_repositories_namespace_id_name ON repositories (namespace_id, name) INCLUDE (id);
+CREATE INDEX ix_repositories_visibility_name ON repositories (visibility, name) INCLUDE (id);
 
 -- Blobs ---------------------------------------------------------------------------------------------------------------
 -- Digests are bytea: one byte for the algorithm (1 sha256, 2 sha512), then the hash.

@@ -1,5 +1,5 @@
 /** Receives the bytes of a blob: hashed and counted on the way, gathered, written behind. */
-import { addAbortSignal, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type { Digester } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { UploadWriter } from '../storage/port.ts';
@@ -15,7 +15,7 @@ export interface ReceiveOptions {
   readonly digester: Digester;
   /** Bytes that may still come before the blob is larger than allowed. */
   readonly bytesMax: number;
-  /** Interrupts the sender, also while nothing comes. */
+  /** Ends the body here, also while nothing comes. The connection outlives it: its sender is still to be told why. */
   readonly signal: AbortSignal;
 }
 
@@ -47,9 +47,7 @@ export async function receive(body: Readable, options: ReceiveOptions): Promise<
     gatheredBytes = 0;
   }
 
-  addAbortSignal(options.signal, body);
-  // The connection outlives a body that is refused: the answer still has to be sent on it.
-  const chunks: AsyncIterator<Buffer> = body.iterator({ destroyOnReturn: false });
+  const chunks = interruptible(body, options.signal);
   let interrupted: unknown;
   for (;;) {
     const next = await chunks.next().catch((error: unknown) => {
@@ -59,6 +57,7 @@ export async function receive(body: Readable, options: ReceiveOptions): Promise<
     const chunk = next.value;
     bytes += chunk.length;
     if (bytes > bytesMax) {
+      chunks.leave();
       await writing;
       throw new RegistryError('bodyTooLarge', {
         message: 'the blob is larger than this registry accepts',
@@ -70,7 +69,33 @@ export async function receive(body: Readable, options: ReceiveOptions): Promise<
     gatheredBytes += chunk.length;
     if (gatheredBytes >= gatherBytes) await hand();
   }
+  chunks.leave();
   if (gatheredBytes > 0) await hand();
   await writing;
   return { bytes, interrupted };
+}
+
+/** The chunks of a body until the signal; the connection outlives both, for the answer still has to be sent on it. */
+function interruptible(body: Readable, signal: AbortSignal) {
+  const chunks: AsyncIterator<Buffer> = body.iterator({ destroyOnReturn: false });
+  let interrupt: ((reason: unknown) => void) | undefined;
+  const onAbort = (): void => interrupt?.(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  return {
+    /** Rejects with the signal's reason. A promise for each chunk: one for all would remember every chunk of the body. */
+    next: (): Promise<IteratorResult<Buffer>> =>
+      new Promise((resolve, reject) => {
+        interrupt = reject;
+        if (signal.aborted) onAbort();
+        else chunks.next().then(resolve, reject);
+      }),
+    /** Reads no more. What still comes is dropped, or its sender would never get to the answer. */
+    leave(): void {
+      signal.removeEventListener('abort', onAbort);
+      void chunks.return?.().then(
+        () => body.resume(),
+        () => undefined,
+      );
+    },
+  };
 }

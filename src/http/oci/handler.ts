@@ -94,7 +94,10 @@ export function createOciHandler({ plane, origins, logger, tokenPath, service }:
       await handler(plane, exchange, route as never);
       logAnswer(exchange);
     } catch (error) {
-      await answerError(exchange, error);
+      await answerError(exchange, error).catch((failure: unknown) => {
+        logger.error({ requestId: exchange.requestId, err: failure }, 'an error could not be answered');
+        res.destroy();
+      });
     }
   };
 

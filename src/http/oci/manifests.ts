@@ -22,7 +22,7 @@ export async function getManifest(
   route: { name: string; reference: string },
 ): Promise<void> {
   const name = parseRepositoryName(route.name);
-  const reference = parseReference(route.reference);
+  const reference = parseAskedFor(route.reference);
   const caller = await callerOf(plane, exchange, name, 'pull');
   const { manifest, ...standing } = await plane.manifests.find(caller, name, reference);
   permit(standing, caller, name, 'pull');
@@ -45,6 +45,16 @@ export async function getManifest(
   const bytes = await plane.manifests.read(manifest);
   if (bytes === undefined) throw manifestUnknown(reference);
   send(exchange, 200, typed, bytes);
+}
+
+/** What cannot be a tag is a tag that is not there: "if the manifest is not found, the response code MUST be 404". */
+function parseAskedFor(text: string): Reference {
+  try {
+    return parseReference(text);
+  } catch (error) {
+    if (!(error instanceof RegistryError && error.kind === 'tagInvalid')) throw error;
+    throw new RegistryError('manifestUnknown', { message: error.message, detail: error.detail, cause: error });
+  }
 }
 
 function manifestUnknown(reference: Reference): RegistryError {

@@ -23,8 +23,8 @@ export function parseRange(header: string | undefined, size: number): ByteRange 
   }
   const start = Number(match[1]);
   const end = match[2] === '' ? size - 1 : Math.min(Number(match[2]), size - 1);
-  if (match[2] !== '' && Number(match[2]) < start) return null;
-  if (start >= size) throw outside();
+  // Backwards: the RFC lets a server ignore it or refuse it, and whoever asked so is better told.
+  if (start >= size || end < start) throw outside();
   return { start, length: end - start + 1 };
 }
 
