@@ -10,6 +10,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo, Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { OciHandler } from './oci/handler.ts';
 
 export interface HttpServerOptions {
@@ -36,6 +37,8 @@ export interface HttpServer {
 /** How often dead connections are looked for; Node's 30 s would let a slow client have that much more than its time-out. */
 const connectionsCheckMs = 2000;
 const drainPollMs = 50;
+/** What a request that was cut off may still take to tidy up. */
+const cutOffGraceMs = 5000;
 
 /**
  * Listens, and resolves when connections are accepted.
@@ -44,11 +47,14 @@ const drainPollMs = 50;
 export async function listen(options: HttpServerOptions, address: { host: string; port: number }): Promise<HttpServer> {
   const { limits } = options;
   let draining = false;
+  const running = new Set<Promise<void>>();
   const listener: RequestListener = (req, res) => {
     // While stopping, every answer tells its client to come back on a new connection: to another process.
     if (draining) res.setHeader('Connection', 'close');
-    if (req.url === '/v2' || req.url!.startsWith('/v2/') || req.url!.startsWith('/v2?')) void options.oci(req, res);
-    else options.rest(req, res);
+    if (req.url === '/v2' || req.url!.startsWith('/v2/') || req.url!.startsWith('/v2?')) {
+      const answered = options.oci(req, res).finally(() => running.delete(answered));
+      running.add(answered);
+    } else options.rest(req, res);
   };
   const server = await create(listener, options);
   // A whole body may take hours; a silent one may not.
@@ -68,6 +74,9 @@ export async function listen(options: HttpServerOptions, address: { host: string
       await closed;
       clearInterval(idle);
       clearTimeout(cut);
+      // A request whose connection was cut off still records what it got and gives its lease back; storage and database
+      // must not be closed under it.
+      await Promise.race([Promise.allSettled(running), delay(cutOffGraceMs, undefined, { ref: false })]);
     },
   };
 }
