@@ -62,6 +62,8 @@ export async function startBerth(folder: string): Promise<Registry> {
   };
 }
 
+const program = 'docker-registry';
+
 /** Debian's `docker-registry` with the settings of its package, but no authentication, and no log but of errors. */
 export async function startDockerRegistry(folder: string): Promise<Registry> {
   const home = path.join(folder, 'docker-registry');
@@ -77,13 +79,13 @@ export async function startDockerRegistry(folder: string): Promise<Registry> {
   const file = path.join(home, 'config.yml');
   // JSON is YAML.
   await writeFile(file, JSON.stringify(config));
-  const child = spawn('docker-registry', ['serve', file], { stdio: 'ignore' });
+  const child = spawn(program, ['serve', file], { stdio: 'ignore' });
   const exited = once(child, 'exit');
   exited.catch(() => undefined);
   await once(child, 'spawn');
   const registry: Registry = {
-    name: 'docker-registry',
-    version: (await output('docker-registry', ['--version'])).split(' ').at(-1)!,
+    name: program,
+    version: (await output(program, ['--version'])).split(' ').at(-1)!,
     url: `http://${host}`,
     host,
     pid: child.pid!,
