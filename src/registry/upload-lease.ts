@@ -81,7 +81,7 @@ export function createLeases(database: Database, leaseSeconds: number): Leases {
       async release() {
         clearInterval(renewal);
         try {
-          if (!settled) await releaseLease(database, row.id, token);
+          if (!settled) await releaseLease(database, row.id, token, row);
         } finally {
           if (holders.get(row.id) === holder) holders.delete(row.id);
           released.resolve();

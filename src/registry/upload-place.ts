@@ -31,12 +31,12 @@ export interface Places {
   /** A place without an upload row, for a blob that comes in one request. */
   create(uploadId: string, algorithm: DigestAlgorithm): Promise<Place>;
   /**
-   * The place of a leased upload, ready for more.
+   * The place of a leased upload, ready for more. Reading back what it has may take long, and ends early by the signal.
    * @throws RegistryError `uploadInvalid` when the bytes are not those that were recorded; ObjectMissingError, ObjectSizeError
    */
-  open(row: LeasedRow, algorithm: DigestAlgorithm): Promise<Place>;
+  open(row: LeasedRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Place>;
   /** The digest of all bytes recorded so far, read back only where another algorithm is asked for. */
-  digestSoFar(row: UploadRow, algorithm: DigestAlgorithm): Promise<Digest>;
+  digestSoFar(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digest>;
   /** Appends a chunk. @throws RegistryError `sizeInvalid`, `bodyTooLarge`; the place has been discarded then */
   receive(place: Place, chunk: Chunk, signal: AbortSignal): Promise<Received>;
   /** Lets go of a place as if nothing had come. */
@@ -72,15 +72,18 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
     if (place.fresh) await store.abort(place.state);
   }
 
-  async function rehash(row: UploadRow, algorithm: DigestAlgorithm): Promise<Digester> {
+  async function rehash(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digester> {
     const digester = createDigester(algorithm);
     if (row.byte_offset === 0) return digester;
-    for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) digester.update(bytes);
+    for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) {
+      signal.throwIfAborted();
+      digester.update(bytes);
+    }
     return digester;
   }
 
   /** Takes the hash state out of the memory, so that two requests never feed the same one. */
-  async function digesterFor(row: UploadRow, algorithm: DigestAlgorithm): Promise<Digester> {
+  async function digesterFor(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digester> {
     const known = hashStates.get(row.id);
     hashStates.delete(row.id);
     // Only where it is the state of exactly the row's bytes: another process may have gone on meanwhile.
@@ -89,15 +92,16 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
       algorithm === row.algorithm &&
       known.bytes === row.byte_offset &&
       known.digest() === recordedDigest(row);
-    return current ? known : rehash(row, algorithm);
+    return current ? known : rehash(row, algorithm, signal);
   }
 
   /** The old writer may wake and write into the old place: go on in a new one, with a checked copy. */
-  async function takeOver(row: LeasedRow, algorithm: DigestAlgorithm): Promise<Place> {
+  async function takeOver(row: LeasedRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Place> {
     const place = await create(row.id, algorithm, stateOf(row));
     const check = algorithm === row.algorithm ? place.digester : createDigester(row.algorithm);
     try {
       for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) {
+        signal.throwIfAborted();
         place.digester.update(bytes);
         if (check !== place.digester) check.update(bytes);
         await place.writer.write([bytes]);
@@ -114,10 +118,10 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
   return {
     create: (uploadId, algorithm) => create(uploadId, algorithm),
     discard,
-    async open(row, algorithm) {
+    async open(row, algorithm, signal) {
       if (row.byte_offset === 0) return create(row.id, algorithm, row.storage_state);
-      if (row.taken_over) return takeOver(row, algorithm);
-      const digester = await digesterFor(row, algorithm);
+      if (row.taken_over) return takeOver(row, algorithm, signal);
+      const digester = await digesterFor(row, algorithm, signal);
       return {
         state: stateOf(row),
         writer: await store.openWriter(stateOf(row), row.byte_offset),
@@ -126,9 +130,9 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
         fresh: false,
       };
     },
-    async digestSoFar(row, algorithm) {
+    async digestSoFar(row, algorithm, signal) {
       if (algorithm === row.algorithm && row.byte_offset > 0) return recordedDigest(row);
-      return (await rehash(row, algorithm)).digest();
+      return (await rehash(row, algorithm, signal)).digest();
     },
     async receive(place, chunk, signal) {
       try {

@@ -6,10 +6,10 @@ import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Subject } from '../access/policy.ts';
 import type { Database, Queryer } from '../database/pool.ts';
-import { digestAlgorithm, digestToBytes, type Digest, type DigestAlgorithm } from '../oci/digest.ts';
+import { digestAlgorithm, type Digest, type DigestAlgorithm } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/reference.ts';
-import { ObjectMissingError, ObjectSizeError, type BlobStore } from '../storage/port.ts';
+import { ObjectMissingError, ObjectSizeError, type BlobStore, type UploadState } from '../storage/port.ts';
 import type { CommitBlob } from './commit-blob.ts';
 import { deleteLeasedUpload, findUpload, insertUpload, recordProgress, type UploadRow } from './sql/uploads.ts';
 import type { Lease, Leases } from './upload-lease.ts';
@@ -78,41 +78,105 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     }
   }
 
-  /** Makes what was received part of the session. */
-  async function record(lease: Lease, place: Place): Promise<void> {
-    const { row, token } = lease;
-    const offset = place.digester.bytes;
-    const state = await place.writer.finish();
-    await place.writer.close();
-    const digest = digestToBytes(place.digester.digest());
-    if (!(await recordProgress(database, row.id, token, { offset, digest, state }, limits.uploadExpiryHours))) {
-      if (place.fresh) await store.abort(state);
-      throw takenOver();
-    }
-    lease.settled();
-    if (place.replaces !== null) await store.abort(place.replaces);
-    places.remember(row.id, place.digester);
-  }
-
-  /** Checks the whole upload and makes it a blob. `finished` runs in the transaction that says so. */
-  async function seal(
-    place: Place,
-    name: RepositoryName,
-    digest: Digest,
-    interrupted: unknown,
-    endSession?: (queryer: Queryer) => Promise<void>,
-  ): Promise<void> {
-    const size = place.digester.bytes;
+  /** Makes the writer's bytes durable; when that fails, a place that nothing names yet is freed. */
+  async function finish(place: Place, options?: { readonly committing: boolean }): Promise<UploadState> {
     try {
-      if (interrupted !== undefined) throw interrupted;
-      refuseMismatch(digest, place.digester.digest(), size);
+      return await place.writer.finish(options);
     } catch (error) {
       await places.discard(place);
       throw error;
     }
-    const state = await place.writer.finish({ committing: true });
-    await place.writer.close();
-    await commitBlob({ name, digest, size, state }, endSession);
+  }
+
+  /** Makes what was received part of the session. */
+  async function record({ row, token }: Lease, place: Place, keepLease: boolean): Promise<UploadState> {
+    const state = await finish(place);
+    const progress = { offset: place.digester.bytes, digest: place.digester.digest(), state };
+    const options = { expiryHours: limits.uploadExpiryHours, keepLease };
+    if (!(await recordProgress(database, row.id, token, progress, options))) {
+      await places.discard(place);
+      throw takenOver();
+    }
+    if (place.replaces !== null) await store.abort(place.replaces);
+    return state;
+  }
+
+  const endSession =
+    ({ row, token }: Lease) =>
+    async (queryer: Queryer): Promise<void> => {
+      if (!(await deleteLeasedUpload(queryer, row.id, token))) throw takenOver();
+    };
+
+  /** Receives the end of a blob and checks all of it; what does not match counts for nothing. */
+  async function receiveAll(place: Place, chunk: Chunk, digest: Digest, signal: AbortSignal): Promise<void> {
+    const { interrupted } = await places.receive(place, chunk, signal);
+    try {
+      if (interrupted !== undefined) throw interrupted;
+      refuseMismatch(digest, place.digester.digest(), place.digester.bytes);
+    } catch (error) {
+      await places.discard(place);
+      throw error;
+    }
+  }
+
+  /** Makes a blob of bytes that no session was told of: all of them came in this request. */
+  async function commitAtOnce(place: Place, name: RepositoryName, digest: Digest, lease?: Lease): Promise<void> {
+    const state = await finish(place, { committing: true });
+    try {
+      await commitBlob({ name, digest, size: place.digester.bytes, state }, lease && endSession(lease));
+    } catch (error) {
+      await places.discard(place);
+      throw error;
+    }
+  }
+
+  /** Ends a session that gets a last chunk, that never had a byte, or whose last writer may still wake. */
+  async function completeWith(chunk: Chunk, lease: Lease, name: RepositoryName, digest: Digest): Promise<void> {
+    const { row } = lease;
+    const place = await places.open(row, digestAlgorithm(digest), lease.signal);
+    await receiveAll(place, chunk, digest, lease.signal);
+    if (row.byte_offset === 0) return commitAtOnce(place, name, digest, lease);
+    // Recorded before the bytes move to their final place: a crash from here on leaves a session that a PUT without a body
+    // ends, instead of one whose acknowledged bytes are nowhere.
+    const state = await record(lease, place, true);
+    await commitBlob({ name, digest, size: place.digester.bytes, state }, endSession(lease));
+  }
+
+  /** False when the bytes have left their place: whoever died holding the lease had stored them, but not said so. */
+  async function completedByCopy(chunk: Chunk, lease: Lease, name: RepositoryName, digest: Digest): Promise<boolean> {
+    try {
+      await completeWith(chunk, lease, name, digest);
+      return true;
+    } catch (error) {
+      if (error instanceof ObjectMissingError) return false;
+      throw error;
+    }
+  }
+
+  /** Ends a session that has all its bytes. Their digest is known; none is read again unless the algorithm is another one. */
+  async function completeReceived(
+    state: UploadState,
+    lease: Lease,
+    name: RepositoryName,
+    digest: Digest,
+  ): Promise<void> {
+    const { row, token } = lease;
+    const size = row.byte_offset;
+    refuseMismatch(digest, await places.digestSoFar(row, digestAlgorithm(digest), lease.signal), size);
+    if (row.algorithm !== digestAlgorithm(digest)) {
+      // As above: after a crash this digest must be known without the bytes.
+      const options = { expiryHours: limits.uploadExpiryHours, keepLease: true };
+      if (!(await recordProgress(database, row.id, token, { offset: size, digest, state }, options))) throw takenOver();
+    }
+    try {
+      await commitBlob({ name, digest, size, state }, endSession(lease));
+    } catch (error) {
+      if (!(error instanceof ObjectSizeError)) throw error;
+      // A chunk that was refused left its bytes behind those that count.
+      const writer = await store.openWriter(state, size);
+      const trimmed = await writer.finish({ committing: true });
+      await commitBlob({ name, digest, size, state: trimmed }, endSession(lease));
+    }
   }
 
   return {
@@ -146,31 +210,29 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
       withLease(id, name, async (lease) => {
         const { row } = lease;
         refuseWrongStart(row, chunk);
-        const place = await places.open(row, row.algorithm);
+        const place = await places.open(row, row.algorithm, lease.signal);
         const { bytes, interrupted } = await places.receive(place, chunk, lease.signal);
-        if (bytes > 0) await record(lease, place);
-        else await places.discard(place);
+        if (bytes === 0) {
+          await places.discard(place);
+        } else {
+          await record(lease, place, false);
+          lease.settled();
+          places.remember(row.id, place.digester);
+        }
         if (interrupted !== undefined) throw interrupted;
         return { id, offset: row.byte_offset + bytes };
       }),
 
     complete: (id, name, digest, chunk) =>
       withLease(id, name, async (lease) => {
-        const { row, token } = lease;
+        const { row } = lease;
         refuseWrongStart(row, chunk);
-        const endSession = async (queryer: Queryer): Promise<void> => {
-          if (!(await deleteLeasedUpload(queryer, row.id, token))) throw takenOver();
-        };
-        if (chunk.body === null && row.storage_state !== null && !row.taken_over) {
-          // Everything came before: its digest is known, and no byte is read again unless the algorithm is another one.
-          refuseOtherLength(chunk, 0);
-          refuseMismatch(digest, await places.digestSoFar(row, digestAlgorithm(digest)), row.byte_offset);
-          await commitBlob({ name, digest, size: row.byte_offset, state: row.storage_state }, endSession);
+        if (chunk.body !== null || row.storage_state === null) {
+          await completeWith(chunk, lease, name, digest);
         } else {
-          const place = await places.open(row, digestAlgorithm(digest));
-          const { interrupted } = await places.receive(place, chunk, lease.signal);
-          await seal(place, name, digest, interrupted, endSession);
-          if (place.replaces !== null) await store.abort(place.replaces);
+          refuseOtherLength(chunk, 0);
+          if (!row.taken_over || !(await completedByCopy(chunk, lease, name, digest)))
+            await completeReceived(row.storage_state, lease, name, digest);
         }
         lease.settled();
         places.forget(row.id);
@@ -187,8 +249,8 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
 
     async putWhole(name, digest, body) {
       const place = await places.create(randomUUID(), digestAlgorithm(digest));
-      const { interrupted } = await places.receive(place, { body, range: null }, noSignal);
-      await seal(place, name, digest, interrupted);
+      await receiveAll(place, { body, range: null }, digest, noSignal);
+      await commitAtOnce(place, name, digest);
     },
   };
 }

@@ -1,6 +1,6 @@
 /** Upload sessions: where a blob's bytes gather until their digest is known to be right. */
 import type { Queryer } from '../../database/pool.ts';
-import type { DigestAlgorithm } from '../../oci/digest.ts';
+import { digestAlgorithm, digestToBytes, type Digest, type DigestAlgorithm } from '../../oci/digest.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { UploadState } from '../../storage/port.ts';
 
@@ -103,40 +103,54 @@ export async function renewLease(queryer: Queryer, id: string, lease: string, le
 
 export interface Progress {
   readonly offset: number;
-  readonly digest: Buffer | null;
-  readonly state: UploadState | null;
+  /** Its algorithm becomes that of the session. */
+  readonly digest: Digest;
+  readonly state: UploadState;
 }
 
-/** Records durable bytes and gives the lease back, in one durable statement. False when the lease was lost: nothing is recorded then. */
+/** Records durable bytes in one durable statement. False when the lease was lost: nothing is recorded then. */
 export async function recordProgress(
   queryer: Queryer,
   id: string,
   lease: string,
   progress: Progress,
-  expiryHours: number,
+  options: { readonly expiryHours: number; readonly keepLease: boolean },
 ): Promise<boolean> {
   const rows = await queryer.query(
-    `UPDATE uploads SET byte_offset = $3, digest_so_far = $4, storage_state = $5, lease = NULL, lease_expires_at = NULL,
-       expires_at = now() + make_interval(hours => $6)
+    `UPDATE uploads SET byte_offset = $3, digest_so_far = $4, algorithm = $5, storage_state = $6,
+       expires_at = now() + make_interval(hours => $7),
+       lease = CASE WHEN $8 THEN lease END, lease_expires_at = CASE WHEN $8 THEN lease_expires_at END
      WHERE id = $1 AND lease = $2 RETURNING id`,
     [
       id,
       lease,
       progress.offset,
-      progress.digest,
-      progress.state === null ? null : JSON.stringify(progress.state),
-      expiryHours,
+      digestToBytes(progress.digest),
+      digestAlgorithm(progress.digest),
+      JSON.stringify(progress.state),
+      options.expiryHours,
+      options.keepLease,
     ],
   );
   return rows.length > 0;
 }
 
-/** Gives the lease back and records nothing. */
-export async function releaseLease(queryer: Queryer, id: string, lease: string): Promise<void> {
-  await queryer.query('UPDATE uploads SET lease = NULL, lease_expires_at = NULL WHERE id = $1 AND lease = $2', [
-    id,
-    lease,
-  ]);
+/**
+ * Gives the lease back and records nothing. The lease of a row that was taken over becomes one that is over and that nobody
+ * can renew: the stalled writer may still wake, so whoever comes next has to take over as well.
+ */
+export async function releaseLease(
+  queryer: Queryer,
+  id: string,
+  lease: string,
+  row: { readonly taken_over: boolean },
+): Promise<void> {
+  await queryer.query(
+    `UPDATE uploads SET lease = CASE WHEN $3 THEN gen_random_uuid() END,
+       lease_expires_at = CASE WHEN $3 THEN '-infinity'::timestamptz END
+     WHERE id = $1 AND lease = $2`,
+    [id, lease, row.taken_over],
+  );
 }
 
 /** Ends a session whose lease is held. False when the lease was lost. */
@@ -147,21 +161,23 @@ export async function deleteLeasedUpload(queryer: Queryer, id: string, lease: st
 
 /** Takes some expired sessions away and returns their places. Nobody's writer is interrupted: a live lease keeps a session. */
 export async function deleteExpiredUploads(queryer: Queryer, limit: number): Promise<(UploadState | null)[]> {
+  // As an array: a subquery under IN may be run more than once, and would then take more than its limit.
   const rows = await queryer.query<{ storage_state: UploadState | null }>(
-    `DELETE FROM uploads WHERE id IN (
+    `DELETE FROM uploads WHERE id = ANY (ARRAY(
        SELECT id FROM uploads WHERE expires_at < now() AND (lease IS NULL OR lease_expires_at < now())
        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-     ) RETURNING storage_state`,
+     )) RETURNING storage_state`,
     [limit],
   );
   return rows.map((row) => row.storage_state);
 }
 
-/** Which of these places belong to a session. */
-export async function findPlacesInUse(queryer: Queryer, states: readonly UploadState[]): Promise<UploadState[]> {
-  const rows = await queryer.query<{ storage_state: UploadState }>(
-    'SELECT storage_state FROM uploads WHERE storage_state = ANY ($1::jsonb[])',
-    [states.map((state) => JSON.stringify(state))],
+/** Which of these places belong to no session, in one look at all of them. */
+export async function findAbandonedPlaces(queryer: Queryer, places: readonly UploadState[]): Promise<UploadState[]> {
+  const rows = await queryer.query<{ position: number }>(
+    `SELECT place.position FROM unnest($1::jsonb[]) WITH ORDINALITY AS place (state, position)
+     WHERE NOT EXISTS (SELECT 1 FROM uploads WHERE storage_state = place.state)`,
+    [places.map((place) => JSON.stringify(place))],
   );
-  return rows.map((row) => row.storage_state);
+  return rows.map((row) => places[row.position - 1]!);
 }
