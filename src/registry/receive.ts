@@ -48,31 +48,33 @@ export async function receive(body: Readable, options: ReceiveOptions): Promise<
   }
 
   const chunks = interruptible(body, options.signal);
-  let interrupted: unknown;
-  for (;;) {
-    const next = await chunks.next().catch((error: unknown) => {
-      interrupted = error;
-    });
-    if (next === undefined || next.done === true) break;
-    const chunk = next.value;
-    bytes += chunk.length;
-    if (bytes > bytesMax) {
-      chunks.leave();
-      await writing;
-      throw new RegistryError('bodyTooLarge', {
-        message: 'the blob is larger than this registry accepts',
-        detail: { limitBytes: bytesMax },
+  try {
+    let interrupted: unknown;
+    for (;;) {
+      const next = await chunks.next().catch((error: unknown) => {
+        interrupted = error;
       });
+      if (next === undefined || next.done === true) break;
+      const chunk = next.value;
+      bytes += chunk.length;
+      if (bytes > bytesMax) {
+        await writing;
+        throw new RegistryError('bodyTooLarge', {
+          message: 'the blob is larger than this registry accepts',
+          detail: { limitBytes: bytesMax },
+        });
+      }
+      digester.update(chunk);
+      gathered.push(chunk);
+      gatheredBytes += chunk.length;
+      if (gatheredBytes >= gatherBytes) await hand();
     }
-    digester.update(chunk);
-    gathered.push(chunk);
-    gatheredBytes += chunk.length;
-    if (gatheredBytes >= gatherBytes) await hand();
+    if (gatheredBytes > 0) await hand();
+    await writing;
+    return { bytes, interrupted };
+  } finally {
+    chunks.leave();
   }
-  chunks.leave();
-  if (gatheredBytes > 0) await hand();
-  await writing;
-  return { bytes, interrupted };
 }
 
 /** The chunks of a body until the signal; the connection outlives both, for the answer still has to be sent on it. */
