@@ -59,7 +59,7 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
     hotLanes: hotBatch.lanes,
     onRetry: (error, attempt) =>
       logger.info({ attempt, reason: error.message }, 'two transactions met; one is tried again'),
-    onError: (error) => logger.warn({ err: error }, 'an idle connection to the database broke'),
+    onError: (reason) => logger.warn({ reason }, 'an idle connection to the database broke'),
   });
 }
 

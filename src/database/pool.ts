@@ -55,7 +55,7 @@ export interface DatabaseOptions {
   /** Told of every transaction that is tried again. */
   readonly onRetry?: (error: Error, attempt: number) => void;
   /** Told of connections that break while idle. */
-  readonly onError?: (error: Error) => void;
+  readonly onError?: (reason: string) => void;
 }
 
 const transactionTriesMax = 8;
@@ -121,7 +121,12 @@ export function createDatabase(options: DatabaseOptions): Database {
     max: options.hotLanes,
     options: hotSettings.map((setting) => `-c ${setting}`).join(' '),
   });
-  for (const each of [pool, hotPool]) each.on('error', (error) => options.onError?.(error));
+  let closing = false;
+  const onIdleError = (error: Error): void => {
+    // An embedded server that stops tells its last connections so, after we have let go of them.
+    if (!closing) options.onError?.(error.message);
+  };
+  for (const each of [pool, hotPool]) each.on('error', onIdleError);
 
   return {
     query: (text, values) => run(pool, text, values),
@@ -139,6 +144,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       }
     },
     async close() {
+      closing = true;
       await Promise.all([pool.end(), hotPool.end()]);
     },
   };
