@@ -1,6 +1,6 @@
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ErrorCode } from '../../src/oci/errors.ts';
+
 import { mediaTypes } from '../../src/oci/media-types.ts';
 import { expectErrors, getBytes } from '../support/answers.ts';
 import { startTestBerth, type TestBerth } from '../support/berth.ts';
@@ -83,19 +83,22 @@ describe('Pulling manifests', () => {
     }
   });
 
-  test.each<[string, ErrorCode]>([
-    ['x'.repeat(129), 'MANIFEST_INVALID'],
-    ['.hidden', 'MANIFEST_INVALID'],
-    ['-dash', 'MANIFEST_INVALID'],
-    ['with%20space', 'MANIFEST_INVALID'],
-    ['caf%C3%A9', 'MANIFEST_INVALID'],
-    ['sha256:abc', 'DIGEST_INVALID'],
-    [`sha256:${'A'.repeat(64)}`, 'DIGEST_INVALID'],
-    [`sha256:${'g'.repeat(64)}`, 'DIGEST_INVALID'],
-    [`md5:${'0'.repeat(32)}`, 'DIGEST_INVALID'],
-    [`sha512:${'0'.repeat(64)}`, 'DIGEST_INVALID'],
-  ])('a reference that is neither a tag nor a digest is 400: %s', async (reference, code) => {
-    expectErrors(await admin.request('get', `/v2/acme/pull/manifests/${reference}`), 400, code);
+  // The conformance program of spec 1.0 asks for one and expects 404.
+  test.each(['x'.repeat(129), '.hidden', '-dash', 'with%20space', 'caf%C3%A9'])(
+    'what cannot be a tag is a tag that is not there, 404: %s',
+    async (reference) => {
+      expectErrors(await admin.request('get', `/v2/acme/pull/manifests/${reference}`), 404, 'MANIFEST_UNKNOWN');
+    },
+  );
+
+  test.each([
+    'sha256:abc',
+    `sha256:${'A'.repeat(64)}`,
+    `sha256:${'g'.repeat(64)}`,
+    `md5:${'0'.repeat(32)}`,
+    `sha512:${'0'.repeat(64)}`,
+  ])('what is meant as a digest and is none is 400: %s', async (reference) => {
+    expectErrors(await admin.request('get', `/v2/acme/pull/manifests/${reference}`), 400, 'DIGEST_INVALID');
   });
 
   test('names within the grammar are names, and absent ones are not found', async () => {
