@@ -138,7 +138,12 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
         await insertTagHistory(queryer, repositoryId, subject.credentialId, [
           { name: tag, from: row.digest, to: null },
         ]);
-        await queueManifestReviews(queryer, repositoryId, [row.digest], 'tag-deleted', reviewDelayHours);
+        await queueManifestReviews(
+          queryer,
+          repositoryId,
+          [{ digest: row.digest, reason: 'tag-deleted' }],
+          reviewDelayHours,
+        );
       }),
 
     delete: (name, digest, subject) =>
@@ -174,6 +179,9 @@ async function releaseContents(
   const blobs = released.filter(({ kind }) => kind !== 'manifest').map(({ child }) => child);
   const referrers = await findReferrerDigests(queryer, repositoryId, digest);
   await queueLinkReviews(queryer, repositoryId, blobs, 'parent-deleted', delayHours);
-  await queueManifestReviews(queryer, repositoryId, children, 'parent-deleted', delayHours);
-  await queueManifestReviews(queryer, repositoryId, referrers, 'subject-deleted', delayHours);
+  const reviews = [
+    ...children.map((child) => ({ digest: child, reason: 'parent-deleted' }) as const),
+    ...referrers.map((referrer) => ({ digest: referrer, reason: 'subject-deleted' }) as const),
+  ];
+  await queueManifestReviews(queryer, repositoryId, reviews, delayHours);
 }

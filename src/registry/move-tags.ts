@@ -3,7 +3,6 @@ import type { Queryer } from '../database/pool.ts';
 import { digestFromBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Tag } from '../oci/reference.ts';
-import { queueManifestReviews } from './sql/reviews.ts';
 import { insertTagHistory, insertTags, lockTags, moveTags, type TagMove } from './sql/tags.ts';
 
 /**
@@ -18,14 +17,16 @@ export interface TagMoves {
   readonly digest: Buffer;
   readonly condition: TagCondition;
   readonly credentialId: number;
-  readonly reviewDelayHours: number;
 }
 
-/** @throws RegistryError `preconditionFailed` */
+/**
+ * @returns the manifests that have lost a tag, once for each
+ * @throws RegistryError `preconditionFailed`
+ */
 export async function moveTagsTo(
   queryer: Queryer,
-  { repositoryId, tags, digest, condition, credentialId, reviewDelayHours }: TagMoves,
-): Promise<void> {
+  { repositoryId, tags, digest, condition, credentialId }: TagMoves,
+): Promise<Buffer[]> {
   const moves: TagMove[] = [];
   let open: readonly string[] = [...new Set<string>(tags)];
   // Each round settles the tags that are there and those that nobody else makes at this moment; the rest were made by
@@ -46,8 +47,7 @@ export async function moveTagsTo(
     open = absent.filter((name) => !inserted.includes(name));
   }
   await insertTagHistory(queryer, repositoryId, credentialId, moves);
-  const losers = moves.flatMap((move) => (move.from === null ? [] : [move.from]));
-  await queueManifestReviews(queryer, repositoryId, losers, 'tag-moved', reviewDelayHours);
+  return moves.flatMap((move) => (move.from === null ? [] : [move.from]));
 }
 
 /** @throws RegistryError `preconditionFailed` */

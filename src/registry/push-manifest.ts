@@ -48,15 +48,18 @@ export function createPushManifest({
       if (missing.length > 0 && sparse === 'reject') throw new RegistryErrors(missing.map(unknownContent));
       const digest = digestToBytes(push.digest);
       await insertOrShare(queryer, repositoryId, digest, push);
-      await queueManifestReviews(queryer, repositoryId, [digest], 'pushed', reviewDelayHours);
-      await moveTagsTo(queryer, {
+      const losers = await moveTagsTo(queryer, {
         repositoryId,
         tags: push.tags,
         digest,
         condition: push.condition,
         credentialId: push.subject.credentialId,
-        reviewDelayHours,
       });
+      const reviews = [
+        { digest, reason: 'pushed' } as const,
+        ...losers.map((loser) => ({ digest: loser, reason: 'tag-moved' }) as const),
+      ];
+      await queueManifestReviews(queryer, repositoryId, reviews, reviewDelayHours);
     });
 }
 

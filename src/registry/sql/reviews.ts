@@ -15,29 +15,29 @@ export type ReviewReason =
   | 'subject-deleted'
   | 'link-deleted';
 
-/** Arrays are sorted by their digests before they get here: rows of several reviews are always written in key order. */
-const byDigest = (a: Buffer, b: Buffer): number => Buffer.compare(a, b);
+export interface Review {
+  readonly digest: Buffer;
+  readonly reason: ReviewReason;
+}
 
 async function queue(
   queryer: Queryer,
   table: 'gc_link_reviews' | 'gc_manifest_reviews',
   repositoryId: number,
-  digests: readonly Buffer[],
-  reason: ReviewReason,
+  reviews: readonly Review[],
   delayHours: number,
 ): Promise<void> {
-  if (digests.length === 0) return;
+  if (reviews.length === 0) return;
+  // One row for each digest: a statement must not meet its own.
+  const each = [...new Map(reviews.map((review) => [review.digest.toString('hex'), review])).values()];
   await queryer.query(
     `INSERT INTO ${table} AS review (repository_id, digest, review_after, reason)
-     SELECT $1, digest, now() + make_interval(hours => $4), $3 FROM unnest($2::bytea[]) AS digest ORDER BY digest
+     SELECT $1, digest, now() + make_interval(hours => $4), reason
+     FROM unnest($2::bytea[], $3::text[]) AS born (digest, reason) ORDER BY digest
      ON CONFLICT (repository_id, digest) DO UPDATE
      SET review_after = greatest(review.review_after, excluded.review_after), reason = excluded.reason`,
-    [repositoryId, distinct(digests), reason, delayHours],
+    [repositoryId, each.map(({ digest }) => digest), each.map(({ reason }) => reason), delayHours],
   );
-}
-
-function distinct(digests: readonly Buffer[]): Buffer[] {
-  return [...new Map(digests.map((digest) => [digest.toString('hex'), digest])).values()].toSorted(byDigest);
 }
 
 export async function queueLinkReviews(
@@ -47,17 +47,21 @@ export async function queueLinkReviews(
   reason: ReviewReason,
   delayHours: number,
 ): Promise<void> {
-  await queue(queryer, 'gc_link_reviews', repositoryId, digests, reason, delayHours);
+  const reviews = digests.map((digest) => ({ digest, reason }));
+  await queue(queryer, 'gc_link_reviews', repositoryId, reviews, delayHours);
 }
 
+/**
+ * To be asked once in a transaction, after its tags are locked, with all that it has to say: rows are written in key order,
+ * and two transactions that each hold a review or a tag which the other one wants cost a second of waiting.
+ */
 export async function queueManifestReviews(
   queryer: Queryer,
   repositoryId: number,
-  digests: readonly Buffer[],
-  reason: ReviewReason,
+  reviews: readonly Review[],
   delayHours: number,
 ): Promise<void> {
-  await queue(queryer, 'gc_manifest_reviews', repositoryId, digests, reason, delayHours);
+  await queue(queryer, 'gc_manifest_reviews', repositoryId, reviews, delayHours);
 }
 
 export async function queueBlobReview(
