@@ -1,17 +1,12 @@
 /** Listening, time-outs, and a stop that loses no answer. */
 import { readFile } from 'node:fs/promises';
-import {
-  createServer as createHttpServer,
-  STATUS_CODES,
-  type RequestListener,
-  type Server,
-  type ServerOptions,
-} from 'node:http';
+import { createServer as createHttpServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OciHandler } from './oci/handler.ts';
+import { createRefusals } from './refusal.ts';
 
 export interface HttpServerOptions {
   readonly oci: OciHandler;
@@ -48,10 +43,13 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const { limits } = options;
   let draining = false;
   const running = new Set<Promise<void>>();
+  const refusals = createRefusals();
   const listener: RequestListener = (req, res) => {
+    refusals.watch(req, res);
+    req.url = originForm(req.url!);
     // While stopping, every answer tells its client to come back on a new connection: to another process.
     if (draining) res.setHeader('Connection', 'close');
-    if (req.url === '/v2' || req.url!.startsWith('/v2/') || req.url!.startsWith('/v2?')) {
+    if (req.url === '/v2' || req.url.startsWith('/v2/') || req.url.startsWith('/v2?')) {
       const answered = options.oci(req, res).finally(() => running.delete(answered));
       running.add(answered);
     } else options.rest(req, res);
@@ -59,7 +57,7 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const server = await create(listener, options);
   // A whole body may take hours; a silent one may not.
   server.timeout = limits.bodyIdleTimeoutSeconds * 1000;
-  server.on('clientError', refuse);
+  server.on('clientError', refusals.refuse);
   server.listen(address.port, address.host);
   await once(server, 'listening');
 
@@ -97,28 +95,13 @@ async function create(listener: RequestListener, { tls, limits }: HttpServerOpti
   return createHttpsServer({ ...serverOptions, cert, key }, listener);
 }
 
-/** What never became a request: answered in a form that clients of a registry can print. */
-function refuse(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const [status, message] = refusalOf(error.code);
-  const body = JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message }] });
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-}
-
-function refusalOf(code: string | undefined): [number, string] {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return [431, 'the headers of the request are larger than this registry accepts'];
-    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return [413, 'the chunk extensions of the request are larger than this registry accepts'];
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return [408, 'the request took too long to arrive'];
-    default:
-      return [400, 'this is not a valid HTTP request'];
-  }
+/**
+ * The target without scheme and host: "a server MUST accept the absolute-form in requests", RFC 9112 section 3.2.2. Whose
+ * host it names is not asked: this is the only site here.
+ */
+function originForm(target: string): string {
+  if (target.startsWith('/')) return target;
+  const absolute = /^https?:\/\/[^/?]*(.*)$/is.exec(target);
+  if (absolute === null) return target;
+  return absolute[1]!.startsWith('/') ? absolute[1]! : `/${absolute[1]!}`;
 }
