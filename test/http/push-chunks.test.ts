@@ -1,7 +1,5 @@
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks */
-import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
-import { connect } from 'node:net';
 import path from 'node:path';
 import type { Response } from 'supertest';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -9,7 +7,7 @@ import { expectErrors, getBytes, pathOf } from '../support/answers.ts';
 import { startTestBerth, type TestBerth } from '../support/berth.ts';
 import { clientOf, type Client } from '../support/client.ts';
 import { randomContent, type Content } from '../support/images.ts';
-import { basicAuth, parseAnswer } from '../support/raw-socket.ts';
+import { basicHeader, rawBytes, rawConnection } from '../support/raw.ts';
 import { closeUpload, openUpload, rangeOf, sendChunk, sendStream } from '../support/uploads.ts';
 
 let berth: TestBerth;
@@ -203,21 +201,19 @@ describe('Resumable push', () => {
     const blob = randomContent(100);
     const session = await openUpload(admin, name);
     // Half of a chunk, and then silence.
-    const hanging = connect(berth.port, '127.0.0.1');
-    const head = [`PATCH ${session} HTTP/1.1`, 'Host: berth', basicAuth(berth.admin), 'Content-Length: 100', '', ''];
-    hanging.write(Buffer.concat([Buffer.from(head.join('\r\n')), blob.bytes.subarray(0, 50)]));
+    await using hanging = await rawConnection(berth.port);
+    const headers = [basicHeader(berth.admin), ['Content-Length', '100']] as const;
+    await hanging.send(rawBytes({ method: 'PATCH', target: session, headers, body: blob.bytes.subarray(0, 50) }));
     await vi.waitFor(() => expect(filesOf(session.split('/').at(-1)!)).resolves.toHaveLength(1), { interval: 5 });
 
-    const told = once(hanging, 'data') as Promise<[Buffer]>;
     expectOutOfOrder(await sendChunk(admin, session, blob.bytes, 0), session, '0-49');
     expect((await sendChunk(admin, session, blob.bytes.subarray(50), 50)).status).toBe(202);
     expect((await closeUpload(admin, session, blob.digest)).status).toBe(201);
     await expectStored(blob);
 
-    const answer = parseAnswer((await told)[0].toString());
-    expect(answer.status).toBe(409);
-    expect(answer.body).toContain('BLOB_UPLOAD_INVALID');
-    hanging.destroy();
+    const told = await hanging.answer();
+    expect(told.status).toBe(409);
+    expect(told.body.toString()).toContain('BLOB_UPLOAD_INVALID');
   });
 });
 

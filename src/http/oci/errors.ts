@@ -84,6 +84,8 @@ export function answerOf(errors: readonly RegistryError[], realm: string, servic
     headers: {
       ...(first instanceof UnauthorizedError && { 'WWW-Authenticate': challengeOf(first, realm, service) }),
       ...(seconds !== undefined && { 'Retry-After': String(seconds) }),
+      // A 405 says what can be done, RFC 9110 section 15.5.6.
+      ...(first.kind === 'blobInUse' && { Allow: 'GET, HEAD' }),
     },
     body,
   };
