@@ -20,12 +20,15 @@ import { createOpsRouter } from './http/ops/router.ts';
 import { createOrigins } from './http/origin.ts';
 import { listen } from './http/server.ts';
 import { createTokenRouter, tokenPath } from './http/token/router.ts';
+import { migrateJobs, startJobs, type Jobs } from './jobs/jobs.ts';
+import { createTasks } from './jobs/tasks.ts';
 import { createBlobs } from './registry/blobs.ts';
 import { createCommitBlob } from './registry/commit-blob.ts';
 import { createListings } from './registry/listings.ts';
 import { createManifests } from './registry/manifests.ts';
 import { createPushManifest } from './registry/push-manifest.ts';
 import { createRepositories } from './registry/repositories.ts';
+import { createSweep } from './registry/sweep.ts';
 import { createLeases } from './registry/upload-lease.ts';
 import { createPlaces } from './registry/upload-place.ts';
 import { createUploads } from './registry/uploads.ts';
@@ -68,7 +71,11 @@ function openStore(config: Config): BlobStore {
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
-async function withDatabase<T>(config: Config, logger: Logger, work: (database: Database) => Promise<T>): Promise<T> {
+async function withDatabase<T>(
+  config: Config,
+  logger: Logger,
+  work: (database: Database, connection: Connection) => Promise<T>,
+): Promise<T> {
   const served = config.database.url === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
   const facts =
     served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
@@ -76,7 +83,7 @@ async function withDatabase<T>(config: Config, logger: Logger, work: (database: 
     await migrate(facts.connection, { log: (line) => logger.info(line) });
     const database = openDatabase(config, facts.connection, logger);
     try {
-      return await work(database);
+      return await work(database, facts.connection);
     } finally {
       await database.close();
     }
@@ -87,7 +94,7 @@ async function withDatabase<T>(config: Config, logger: Logger, work: (database: 
 
 /** Brings the schema to this version. */
 export async function runMigrations(config: Config, logger: Logger): Promise<void> {
-  await withDatabase(config, logger, async () => undefined);
+  await withDatabase(config, logger, (_database, connection) => migrateJobs(connection, logger));
 }
 
 /** Adds an account. @returns the password where it was generated. @throws AccountError */
@@ -141,7 +148,9 @@ export async function startBerth(config: Config, logger: Logger): Promise<Runnin
     closers.push(() => store.close());
     const admin = await prepareAdmin(config, database);
     const server = await serveHttp(config, logger, database, store);
-    closers.push(() => server.stop());
+    // Not waited for: requests can be answered before the background is at work.
+    const jobs = serveJobs(config, logger, facts.connection, database, store);
+    closers.push(async () => void (await Promise.all([server.stop(), jobs.stop()])));
     const stopped = Promise.withResolvers<void>();
     let stopping = false;
     return {
@@ -235,4 +244,10 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
       await server.stop();
     },
   };
+}
+
+function serveJobs(config: Config, logger: Logger, connection: Connection, database: Database, store: BlobStore): Jobs {
+  const { uploadExpiryHours, shutdownGraceSeconds } = config.limits;
+  const sweep = createSweep({ database, store, uploadExpiryHours });
+  return startJobs({ connection, tasks: createTasks({ sweep, logger }), logger, shutdownGraceSeconds });
 }

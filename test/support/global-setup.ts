@@ -6,6 +6,8 @@ import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { startEmbeddedPostgres } from '../../src/database/embedded/embedded.ts';
 import { migrate } from '../../src/database/migrate.ts';
+import { migrateJobs } from '../../src/jobs/jobs.ts';
+import { createLogger } from '../../src/telemetry/logger.ts';
 
 const template = 'berth_template';
 
@@ -38,6 +40,7 @@ async function makeTemplate(connection: pg.ClientConfig, log: string[]): Promise
   try {
     await client.query(`CREATE DATABASE ${template}`);
     await migrate({ ...connection, database: template }, { log: (line) => log.push(line) });
+    await migrateJobs({ ...connection, database: template }, createLogger({ level: 'silent', format: 'json' }));
     // Nobody can be connected to it, so copies never have to wait.
     await client.query(`ALTER DATABASE ${template} ALLOW_CONNECTIONS false`);
     return undefined;

@@ -1,0 +1,43 @@
+/** The connections of the background runner, which speaks to PostgreSQL through a pool of its own. */
+import pg from 'pg';
+import type { DatabaseOptions } from './pool.ts';
+
+export interface WorkerPool {
+  readonly pool: pg.Pool;
+  /** Ends every connection, also those that are in use. */
+  close(): Promise<void>;
+}
+
+/** One listens for new jobs, the other one fetches and finishes them. Beyond BERTH_DATABASE_POOL_SIZE and the hot lanes. */
+const connectionsMax = 2;
+const connectTimeoutMs = 10_000;
+/** Longer than the runner's pause between two looks for jobs, or each look would open a connection of its own. */
+const idleTimeoutMs = 60_000;
+
+/** Connects lazily. A connection that breaks is replaced when the next one is needed. */
+export function createWorkerPool(connection: DatabaseOptions['connection']): WorkerPool {
+  const pool = new pg.Pool({
+    ...connection,
+    application_name: 'berth jobs',
+    max: connectionsMax,
+    connectionTimeoutMillis: connectTimeoutMs,
+    idleTimeoutMillis: idleTimeoutMs,
+  });
+  const clients = new Set<pg.PoolClient>();
+  // Unheard, a broken connection would end the process; whoever uses it next hears of it anyway.
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => {
+    clients.add(client);
+    client.on('error', () => undefined);
+  });
+  pool.on('remove', (client) => clients.delete(client));
+  return {
+    pool,
+    async close() {
+      const ended = pool.end();
+      // What the pool has not ended is in use: with a statement under way this cuts the connection.
+      for (const client of clients) void client.end();
+      await ended;
+    },
+  };
+}

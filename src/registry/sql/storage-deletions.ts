@@ -1,0 +1,40 @@
+/** Objects that nothing names any more, until they are gone from storage. They are queued by `queueStorageDeletion`. */
+import type { Queryer } from '../../database/pool.ts';
+import type { StorageKey } from '../../storage/port.ts';
+
+export interface StorageDeletion {
+  readonly id: number;
+  readonly storage_key: StorageKey;
+  /** This one included. */
+  readonly attempts: number;
+}
+
+/**
+ * Takes some deletions that are due, and sets when each is due again: 10 minutes after its first attempt, twice as long after
+ * each further one, at most a day. Whoever has taken one has that long to carry it out before another process tries as well.
+ */
+export async function takeStorageDeletions(queryer: Queryer, limit: number): Promise<StorageDeletion[]> {
+  return queryer.query<StorageDeletion>(
+    `UPDATE storage_deletions
+     SET attempts = attempts + 1, try_after = now() + make_interval(mins => least(10 * 2 ^ least(attempts, 10), 1440)::integer)
+     WHERE id = ANY (ARRAY(
+       SELECT id FROM storage_deletions WHERE try_after <= now() ORDER BY try_after LIMIT $1 FOR UPDATE SKIP LOCKED
+     ))
+     RETURNING id, storage_key, attempts`,
+    [limit],
+  );
+}
+
+/** Which of these keys a blob has. */
+export async function findKeysInUse(queryer: Queryer, keys: readonly StorageKey[]): Promise<StorageKey[]> {
+  const rows = await queryer.query<{ storage_key: StorageKey }>(
+    'SELECT storage_key FROM blobs WHERE storage_key = ANY ($1::text[])',
+    [keys],
+  );
+  return rows.map((row) => row.storage_key);
+}
+
+/** Forgets deletions that have been carried out. */
+export async function forgetStorageDeletions(queryer: Queryer, ids: readonly number[]): Promise<void> {
+  await queryer.query('DELETE FROM storage_deletions WHERE id = ANY ($1::bigint[])', [ids]);
+}
