@@ -143,7 +143,7 @@ test(
     expect(surprises).toEqual([]);
     // Each deadlock keeps two clients waiting for a second; whatever meets is locked in one order.
     const done = [...counts.values()].reduce((sum, n) => sum + n, 0);
-    expect(retries * 50).toBeLessThan(done);
+    expect(retries * 20).toBeLessThan(done);
     expect(await findDamage(berth.database, berth.dataDir)).toEqual([]);
     expect(await orphanObjects(berth.database, berth.dataDir)).toEqual([]);
     expect((await unfinishedFiles(berth.database, berth.dataDir)).all).toEqual([]);

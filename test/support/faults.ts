@@ -1,6 +1,9 @@
 /** What the tests of faults share: requests that may fail, chance that can be repeated, and the state that must hold afterwards. */
+import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Queryer } from '../../src/database/pool.ts';
 import { digestAlgorithm, digestFromBytes, digestOf, type Digest } from '../../src/oci/digest.ts';
 import type { Login } from './berth.ts';
@@ -142,4 +145,47 @@ export async function orphanObjects(queryer: Queryer, dataDir: string): Promise<
     .filter((file) => file.isFile())
     .map((file) => path.relative(path.join(dataDir, 'storage'), path.join(file.parentPath, file.name)))
     .filter((key) => !known.has(key));
+}
+
+/** A request whose body is sent piece by piece, on a connection of its own. */
+export interface SlowRequest {
+  send(bytes: Buffer): Promise<void>;
+  end(bytes?: Buffer): void;
+  /** The status, or `broken` when the connection ended without one. */
+  readonly outcome: Promise<number | 'broken'>;
+}
+
+/** Resolves when the server has asked for the body. */
+export async function slowRequest(
+  method: string,
+  url: URL,
+  login: Login,
+  headers: Readonly<Record<string, string | number>> = {},
+): Promise<SlowRequest> {
+  const sent = request(url, {
+    method,
+    agent: false,
+    auth: `${login.username}:${login.password}`,
+    headers: { expect: '100-continue', ...headers },
+  });
+  const outcome = new Promise<number | 'broken'>((resolve) => {
+    sent.once('response', (answer) => {
+      answer.resume();
+      resolve(answer.statusCode!);
+    });
+    sent.on('error', () => resolve('broken'));
+    sent.once('close', () => resolve('broken'));
+  });
+  sent.flushHeaders();
+  await Promise.race([once(sent, 'continue'), outcome]);
+  return {
+    outcome,
+    send: (bytes) => new Promise((resolve) => sent.write(bytes, () => resolve())),
+    end: (bytes) => void sent.end(bytes),
+  };
+}
+
+/** Looks again and again until something is so; the test's own time-out ends it. */
+export async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await delay(20);
 }
