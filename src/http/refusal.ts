@@ -52,9 +52,17 @@ export function createRefusals(): Refusals {
   };
 }
 
+/** Refuses what the parser lets through although the standard does not. */
+export function refuseRequest(res: ServerResponse): void {
+  const [status, message] = refusalOf(undefined);
+  res.writeHead(status, { Connection: 'close', 'Content-Type': 'application/json' }).end(bodyOf(message));
+}
+
+const bodyOf = (message: string): string => JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message }] });
+
 function refusalText(code: string | undefined): string {
   const [status, message] = refusalOf(code);
-  const body = JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message }] });
+  const body = bodyOf(message);
   return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 }
 

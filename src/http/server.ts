@@ -1,12 +1,19 @@
 /** Listening, time-outs, and a stop that loses no answer. */
 import { readFile } from 'node:fs/promises';
-import { createServer as createHttpServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+} from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { holdBody, inviteBody } from './expect.ts';
 import type { OciHandler } from './oci/handler.ts';
-import { createRefusals } from './refusal.ts';
+import { createRefusals, refuseRequest } from './refusal.ts';
 
 export interface HttpServerOptions {
   readonly oci: OciHandler;
@@ -46,18 +53,26 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const refusals = createRefusals();
   const listener: RequestListener = (req, res) => {
     refusals.watch(req, res);
+    if (namesSeveralHosts(req)) return refuseRequest(res);
     req.url = originForm(req.url!);
     // While stopping, every answer tells its client to come back on a new connection: to another process.
     if (draining) res.setHeader('Connection', 'close');
     if (req.url === '/v2' || req.url.startsWith('/v2/') || req.url.startsWith('/v2?')) {
       const answered = options.oci(req, res).finally(() => running.delete(answered));
       running.add(answered);
-    } else options.rest(req, res);
+    } else {
+      inviteBody(req);
+      options.rest(req, res);
+    }
   };
   const server = await create(listener, options);
   // A whole body may take hours; a silent one may not.
   server.timeout = limits.bodyIdleTimeoutSeconds * 1000;
   server.on('clientError', refusals.refuse);
+  server.on('checkContinue', (req, res) => {
+    holdBody(req, res);
+    listener(req, res);
+  });
   server.listen(address.port, address.host);
   await once(server, 'listening');
 
@@ -93,6 +108,16 @@ async function create(listener: RequestListener, { tls, limits }: HttpServerOpti
   if (tls === undefined) return createHttpServer(serverOptions, listener);
   const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
   return createHttpsServer({ ...serverOptions, cert, key }, listener);
+}
+
+/** "A server MUST respond with a 400 to any request message that contains more than one Host header field line", RFC 9112 section 3.2. */
+function namesSeveralHosts({ rawHeaders }: IncomingMessage): boolean {
+  let hosts = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]!;
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+  }
+  return hosts > 1;
 }
 
 /**

@@ -33,6 +33,7 @@ export interface Received {
  */
 export async function receive(body: Readable, options: ReceiveOptions): Promise<Received> {
   const { writer, digester, bytesMax } = options;
+  const limitBytes = digester.bytes + bytesMax;
   let bytes = 0;
   let gathered: Buffer[] = [];
   let gatheredBytes = 0;
@@ -61,7 +62,7 @@ export async function receive(body: Readable, options: ReceiveOptions): Promise<
         await writing;
         throw new RegistryError('bodyTooLarge', {
           message: 'the blob is larger than this registry accepts',
-          detail: { limitBytes: bytesMax },
+          detail: { limitBytes },
         });
       }
       digester.update(chunk);

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { RegistryError, type ErrorKind } from '../../oci/errors.ts';
+import { inviteBody } from '../expect.ts';
 import { ClientGoneError } from './exchange.ts';
 
 /**
@@ -14,6 +15,7 @@ export async function readBody(req: IncomingMessage, bytesMax: number, tooLarge:
       detail: { limitBytes: bytesMax },
     });
   if (Number(req.headers['content-length'] ?? 0) > bytesMax) throw refuse();
+  inviteBody(req);
   const chunks: Buffer[] = [];
   let bytes = 0;
   const body: AsyncIterable<Buffer> = req.iterator({ destroyOnReturn: false });
@@ -24,6 +26,8 @@ export async function readBody(req: IncomingMessage, bytesMax: number, tooLarge:
       chunks.push(chunk);
     }
   } catch (error) {
+    // What still comes is dropped: a sender that is made to wait would never get to the answer.
+    req.resume();
     throw error instanceof RegistryError ? error : new ClientGoneError({ cause: error });
   }
   return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes);

@@ -7,6 +7,7 @@ import { RegistryError } from '../../oci/errors.ts';
 import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
 import type { Chunk } from '../../registry/upload-place.ts';
 import { UploadRangeError, type UploadStatus } from '../../registry/uploads.ts';
+import { inviteBody } from '../expect.ts';
 import { authorize, type DataPlane } from './data-plane.ts';
 import { announcedLength, parameter, send, singleHeader, type Exchange } from './exchange.ts';
 import { parseContentRange } from './ranges.ts';
@@ -152,7 +153,9 @@ function chunkOf(exchange: Exchange): Chunk {
 }
 
 function bodyOf(exchange: Exchange): Readable | null {
-  return announcedLength(exchange.req) === 0 ? null : exchange.req;
+  if (announcedLength(exchange.req) === 0) return null;
+  inviteBody(exchange.req);
+  return exchange.req;
 }
 
 function digestParameter(query: string, name: string): Digest | null {

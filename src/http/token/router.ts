@@ -68,9 +68,7 @@ export function createTokenRouter({
   });
   router.use((error: unknown, req: Request, res: Response, next: NextFunction) => {
     if (res.headersSent) return next(error);
-    const errors = toRegistryErrors(
-      isBodyError(error) ? new RegistryError('parameterInvalid', { message: error.message, cause: error }) : error,
-    );
+    const errors = toRegistryErrors(isBodyError(error) ? bodyRefusal(error) : error);
     const { status, headers, body } = answerOf(errors, '', '');
     if (status >= 500)
       logger.error({ requestId: res.get('X-Request-Id'), err: errors[0]!.cause ?? error }, 'a token request failed');
@@ -141,7 +139,7 @@ function scopesOf(value: unknown): Scope[] {
 }
 
 /** What Express's own body parsers throw: their status is the client's fault. */
-function isBodyError(error: unknown): error is Error {
+function isBodyError(error: unknown): error is Error & { status: number } {
   return (
     error instanceof Error &&
     !(error instanceof RegistryError) &&
@@ -150,6 +148,12 @@ function isBodyError(error: unknown): error is Error {
     typeof error.status === 'number' &&
     error.status < 500
   );
+}
+
+function bodyRefusal(error: Error & { status: number }): RegistryError {
+  return error.status === 413
+    ? new RegistryError('bodyTooLarge', { cause: error })
+    : new RegistryError('parameterInvalid', { message: error.message, cause: error });
 }
 
 function usernameOf(req: Request): string | undefined {
