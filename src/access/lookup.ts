@@ -31,6 +31,11 @@ interface Question {
 /** Statements under way at once, and questions in each. Two lanes keep one busy while the other's answer is read. */
 export const hotBatch = { lanes: 2, sizeMax: 256 } as const;
 
+/** Equal for questions whose subject and repository are the same; what a statement asks besides is put behind it. */
+export function subjectKey({ caller, name }: Question): string {
+  return `${caller.credentialId} ${caller.kid ?? ''} ${name ?? ''}`;
+}
+
 /** The four parameters that `subjectJoins` needs, as arrays over the questions of a batch. */
 export function subjectParameters(questions: readonly Question[]): unknown[] {
   return [
@@ -46,9 +51,13 @@ export function standingOf(row: SubjectRow): Standing {
 }
 
 export function createLookup(database: Database): Lookup {
-  const ask: Ask<Question, Standing> = createBatch(async (questions) => {
-    const rows = await database.hot.query<SubjectRow>(statement, subjectParameters(questions));
-    return rows.map(standingOf);
-  }, hotBatch);
+  const ask: Ask<Question, Standing> = createBatch(
+    async (questions) => {
+      const rows = await database.hot.query<SubjectRow>(statement, subjectParameters(questions));
+      return rows.map(standingOf);
+    },
+    subjectKey,
+    hotBatch,
+  );
   return (caller, name) => ask({ caller, name });
 }

@@ -4,9 +4,9 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../access/caller.ts';
-import { hotBatch, standingOf, subjectParameters, type Standing } from '../access/lookup.ts';
+import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
 import type { Subject } from '../access/policy.ts';
-import { createBatch } from '../database/batch.ts';
+import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database } from '../database/pool.ts';
 import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
@@ -22,7 +22,7 @@ import {
   lockLink,
   shareBlob,
 } from './sql/blobs.ts';
-import { findBlobs } from './sql/hot.ts';
+import { findBlobs, type BlobRow } from './sql/hot.ts';
 import { queueBlobReview, queueLinkReviews } from './sql/reviews.ts';
 import { shareRepository } from './sql/repositories.ts';
 
@@ -65,17 +65,20 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
     sizeCalculation: (bytes) => bytes.length + 256,
   });
 
-  const ask = createBatch(async (questions: { caller: Caller; name: RepositoryName; digest: Buffer }[]) => {
-    return findBlobs(
-      database.hot,
-      subjectParameters(questions),
-      questions.map(({ digest }) => digest),
-    );
-  }, hotBatch);
+  const ask: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, BlobRow> = createBatch(
+    async (questions) =>
+      findBlobs(
+        database.hot,
+        subjectParameters(questions),
+        questions.map(({ digest }) => digestToBytes(digest)),
+      ),
+    (question) => `${subjectKey(question)} ${question.digest}`,
+    hotBatch,
+  );
 
   return {
     async find(caller, name, digest) {
-      const row = await ask({ caller, name, digest: digestToBytes(digest) });
+      const row = await ask({ caller, name, digest });
       const blob =
         row.storage_key === null || row.size === null
           ? null

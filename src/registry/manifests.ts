@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../access/caller.ts';
-import { hotBatch, standingOf, subjectParameters, type Standing } from '../access/lookup.ts';
+import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
 import type { Subject } from '../access/policy.ts';
 import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database, Queryer } from '../database/pool.ts';
@@ -70,25 +70,31 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
         subjectParameters(questions),
         questions.map(({ tag }) => tag),
       ),
+    (question) => `${subjectKey(question)} ${question.tag}`,
     hotBatch,
   );
-  const byDigest: Ask<{ caller: Caller; name: RepositoryName; digest: Buffer }, ManifestRow> = createBatch(
+  const byDigest: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, ManifestRow> = createBatch(
     async (questions) =>
       findManifestsByDigest(
         database.hot,
         subjectParameters(questions),
-        questions.map(({ digest }) => digest),
+        questions.map(({ digest }) => digestToBytes(digest)),
       ),
+    (question) => `${subjectKey(question)} ${question.digest}`,
     hotBatch,
   );
-  const bytesOf: Ask<Manifest, Buffer | null> = createBatch(async (questions) => {
-    const rows = await findManifestBytes(
-      database.hot,
-      questions.map(({ repositoryId }) => repositoryId),
-      questions.map(({ digest }) => digestToBytes(digest)),
-    );
-    return rows.map((row) => row.bytes);
-  }, hotBatch);
+  const bytesOf: Ask<Manifest, Buffer | null> = createBatch(
+    async (questions) => {
+      const rows = await findManifestBytes(
+        database.hot,
+        questions.map(({ repositoryId }) => repositoryId),
+        questions.map(({ digest }) => digestToBytes(digest)),
+      );
+      return rows.map((row) => row.bytes);
+    },
+    ({ repositoryId, digest }) => `${repositoryId} ${digest}`,
+    hotBatch,
+  );
 
   function digestOfHex(hex: string): Digest {
     let digest = digestTexts.get(hex);
@@ -114,7 +120,7 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
       const row =
         reference.kind === 'tag'
           ? await byTag({ caller, name, tag: reference.tag })
-          : await byDigest({ caller, name, digest: digestToBytes(reference.digest) });
+          : await byDigest({ caller, name, digest: reference.digest });
       return { ...standingOf(row), manifest: manifestOf(row) };
     },
 
