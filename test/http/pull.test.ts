@@ -1,6 +1,5 @@
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-
 import { mediaTypes } from '../../src/oci/media-types.ts';
 import { expectErrors, getBytes } from '../support/answers.ts';
 import { startTestBerth, type TestBerth } from '../support/berth.ts';
