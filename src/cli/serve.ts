@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { RunningBerth } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { EmbeddedPostgresError } from '../database/embedded/errors.ts';
 import { createLogger } from '../telemetry/logger.ts';
 
 /** A terminal's Ctrl-C and what npm forwards of it arrive within moments; a second one after that is a person's. */
@@ -22,7 +23,7 @@ export const serveCommand = (): Command =>
       const failure = await Promise.race([signalled, berth.failed]);
       if (failure === undefined) logger.info('stopping: no new requests, running ones may end');
       await berth.stop();
-      if (failure !== undefined) throw new Error(failure);
+      if (failure !== undefined) throw new EmbeddedPostgresError(failure);
       logger.info('stopped');
     });
 
