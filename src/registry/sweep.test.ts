@@ -219,6 +219,29 @@ test('two processes share the work: each thing is done once, and none is left', 
   expect((await files()).filter((file) => places.includes(file))).toEqual([]);
 });
 
+test('a process does not wait for what another one has in hand', async () => {
+  const [{ key }, other] = [await storeObject(), await storeObject()];
+  await queueDeletion(key);
+  await queueDeletion(other.key);
+  const ids = [
+    await openSession(null, { expiresInHours: -1 }),
+    await openSession((await placeBytes()).state, { expiresInHours: -1 }),
+  ];
+  await database.transaction(async (queryer) => {
+    await queryer.query('SELECT 1 FROM storage_deletions WHERE storage_key = $1 FOR UPDATE', [key]);
+    await queryer.query('SELECT 1 FROM uploads WHERE id = $1 FOR UPDATE', [ids[0]]);
+    expect(await otherSweep.queuedDeletions(signal)).toMatchObject({ done: 1, failed: 0 });
+    expect(await otherSweep.expiredUploads(signal)).toMatchObject({ done: 1, failed: 0 });
+  });
+  expect([await isStored(key), await isStored(other.key)]).toEqual([true, false]);
+  expect(await Promise.all(ids.map(isSession))).toEqual([true, false]);
+  // Whoever had them died without a change.
+  await otherSweep.queuedDeletions(signal);
+  await otherSweep.expiredUploads(signal);
+  expect(await isStored(key)).toBe(false);
+  expect(await Promise.all(ids.map(isSession))).toEqual([false, false]);
+});
+
 test('a sweep that is told to end does so, and the next one finds what is left', async () => {
   const { key } = await storeObject();
   await queueDeletion(key);
