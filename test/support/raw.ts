@@ -27,24 +27,31 @@ export interface RawConnection {
 export async function rawConnection(port: number): Promise<RawConnection> {
   const socket = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
   await once(socket, 'connect');
-  let received = Buffer.alloc(0);
+  // Grows by doubling: large answers come in thousands of pieces.
+  let store = Buffer.allocUnsafe(65_536);
+  let [start, end] = [0, 0];
   let ended = false;
   let wake = Promise.withResolvers<void>();
   const stir = (): void => {
     wake.resolve();
     wake = Promise.withResolvers<void>();
   };
-  const end = (): void => {
+  const onEnd = (): void => {
     ended = true;
     stir();
   };
-  socket.on('data', (bytes) => {
-    received = Buffer.concat([received, bytes as Buffer]);
+  socket.on('data', (piece: Buffer) => {
+    if (end + piece.length > store.length) {
+      const larger = Buffer.allocUnsafe(2 * (end - start + piece.length));
+      store.copy(larger, 0, start, end);
+      [store, start, end] = [larger, 0, end - start];
+    }
+    end += piece.copy(store, end);
     stir();
   });
-  socket.on('end', end).on('close', end);
+  socket.on('end', onEnd).on('close', onEnd);
   // A reset is an end too; what came before it can still be read.
-  socket.on('error', end);
+  socket.on('error', onEnd);
 
   return {
     socket,
@@ -55,18 +62,19 @@ export async function rawConnection(port: number): Promise<RawConnection> {
     },
     async answer({ method = 'GET' } = {}) {
       for (;;) {
+        const received = store.subarray(start, end);
         const parsed = parseAnswer(received, method, ended);
         if (parsed !== undefined) {
-          received = received.subarray(parsed.length);
+          start += parsed.length;
           return parsed.answer;
         }
-        if (ended) throw new Error(`the connection ended in the middle of an answer: ${received.toString('latin1')}`);
+        if (ended) throw new Error(`the connection ended within an answer: ${received.toString('latin1', 0, 1000)}`);
         await wake.promise;
       }
     },
     async closed() {
       while (!ended) await wake.promise;
-      return received;
+      return store.subarray(start, end);
     },
     async [Symbol.asyncDispose]() {
       if (socket.closed) return;
