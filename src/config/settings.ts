@@ -57,7 +57,7 @@ const settings = {
   BERTH_DATABASE_POOL_SIZE: {
     type: value.wholeNumber(2, 1000),
     default: '10',
-    doc: 'The most connections to PostgreSQL of one process.',
+    doc: 'The most connections to PostgreSQL of one process, beside four of its own: two for hot reads, two for background work.',
   },
   BERTH_STORAGE: {
     type: value.choice('disk', 'memory'),
@@ -104,7 +104,7 @@ const settings = {
   BERTH_SPARSE_MANIFESTS: {
     type: value.choice('reject', 'accept'),
     default: 'reject',
-    doc: 'Whether an index may be pushed before the manifests that it names.',
+    doc: 'Whether a manifest may be pushed before the blobs and manifests that it names.',
   },
   BERTH_MANIFEST_BYTES_MAX: {
     type: value.wholeNumber(64 * KIB, 64 * MIB),
