@@ -35,7 +35,7 @@ export function createLeases(database: Database, leaseSeconds: number): Leases {
   async function askHolderToLetGo(id: string): Promise<void> {
     const holder = holders.get(id);
     if (holder === undefined) return;
-    holder.abort.abort(new RegistryError('uploadBusy', { message: 'another request took over this upload' }));
+    holder.abort.abort(takenOver());
     await holder.released;
   }
 
@@ -96,4 +96,9 @@ export function createLeases(database: Database, leaseSeconds: number): Leases {
       return hold(await take(id, name, token), token);
     },
   };
+}
+
+/** What a writer is told that has lost its lease, or was asked to let go. */
+export function takenOver(): RegistryError {
+  return new RegistryError('uploadBusy', { message: 'another request took over this upload' });
 }
