@@ -1,6 +1,6 @@
 /**
  * The hot reads: one statement answers who is asking, what it may see, and what it asked for. Each is prepared once and
- * asked over arrays (`database/batch.ts`).
+ * asked over arrays (`database/batch.ts`). The joins are lateral with OFFSET 0 for the reason that `subjectJoins` gives.
  */
 import { subjectColumns, subjectJoins, type SubjectRow } from '../../access/sql/subject.ts';
 import type { Queryer } from '../../database/pool.ts';
@@ -18,15 +18,17 @@ const manifestByTagSql = `
   SELECT ${subjectColumns}, encode(t.digest, 'hex') AS digest, m.media_type, m.size
   FROM ${questions}, $5::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, tag, i)
   ${subjectJoins}
-  LEFT JOIN tags t ON t.repository_id = r.id AND t.name = question.tag
-  LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = t.digest
+  LEFT JOIN LATERAL (SELECT digest FROM tags WHERE repository_id = r.id AND name = question.tag OFFSET 0) t ON true
+  LEFT JOIN LATERAL (SELECT media_type, size FROM manifests WHERE repository_id = r.id AND digest = t.digest OFFSET 0) m ON true
   ORDER BY question.i`;
 
 const manifestByDigestSql = `
   SELECT ${subjectColumns}, encode(m.digest, 'hex') AS digest, m.media_type, m.size
   FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
   ${subjectJoins}
-  LEFT JOIN manifests m ON m.repository_id = r.id AND m.digest = question.digest
+  LEFT JOIN LATERAL (
+    SELECT digest, media_type, size FROM manifests WHERE repository_id = r.id AND digest = question.digest OFFSET 0
+  ) m ON true
   ORDER BY question.i`;
 
 export interface BlobRow extends SubjectRow {
@@ -39,8 +41,10 @@ const blobSql = `
   SELECT ${subjectColumns}, b.storage_key, b.size
   FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
   ${subjectJoins}
-  LEFT JOIN repository_blobs l ON l.repository_id = r.id AND l.digest = question.digest
-  LEFT JOIN blobs b ON b.digest = l.digest
+  LEFT JOIN LATERAL (
+    SELECT digest FROM repository_blobs WHERE repository_id = r.id AND digest = question.digest OFFSET 0
+  ) l ON true
+  LEFT JOIN LATERAL (SELECT storage_key, size FROM blobs WHERE digest = l.digest OFFSET 0) b ON true
   ORDER BY question.i`;
 
 export async function findManifestsByTag(
