@@ -112,6 +112,17 @@ describe('Pulling manifests', () => {
     },
   );
 
+  // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#registry-proxying : "MAY choose to ignore".
+  test('the ns parameter of a proxy changes nothing', async () => {
+    const image = makeImage();
+    await admin.pushImage('acme/ns', 'v1', image);
+    for (const path of ['manifests/v1', `blobs/${image.config.digest}`]) {
+      const answer = await admin.request('get', `/v2/acme/ns/${path}?ns=docker.io`);
+      expect(answer.status).toBe(200);
+      expect(answer.headers['oci-namespace']).toBeUndefined();
+    }
+  });
+
   test('what is not in the repository is 404, by tag, by digest, and where another repository has it', async () => {
     const image = makeImage();
     await admin.pushImage('acme/here', 'v1', image);

@@ -172,6 +172,20 @@ describe('Listing Referrers', () => {
   });
 });
 
+describe('Enabling the Referrers API', () => {
+  test('what a client listed under the referrers tag is found by its own subject; the tag is one like any other', async () => {
+    const subject = newSubject();
+    const referrer = await pushImageAbout(subject);
+    const list = makeIndex([referrer]);
+    const tag = subject.digest.replace(':', '-');
+    await admin.pushManifest(name, tag, list);
+    expect((await admin.request('head', `/v2/${name}/manifests/${tag}`)).headers['docker-content-digest']).toBe(
+      list.digest,
+    );
+    expect(digestsOf(await referrers(subject.digest))).toEqual([referrer.digest]);
+  });
+});
+
 describe('Listing Referrers, filtered', () => {
   test('artifactType leaves the others out, and OCI-Filters-Applied says so', async () => {
     const subject = newSubject();
