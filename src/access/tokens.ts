@@ -32,6 +32,8 @@ export interface AccessTokens {
 /** Verified tokens that are kept, so that a burst of requests with one token costs one signature check. */
 const verifiedMax = 10_000;
 const tokenLengthMax = 16_384;
+/** Wider than any `kid` made here; PostgreSQL is asked for nothing that it cannot hold. */
+const kidPattern = /^[\w-]{1,128}$/;
 
 const claimsSchema = z.object({
   cid: z.number().int(),
@@ -43,7 +45,7 @@ export function createAccessTokens(keys: SigningKeys, settings: AccessTokenSetti
   const verified = new LRUCache<string, { caller: Caller; expiresAtMs: number }>({ max: verifiedMax });
 
   async function check(token: string): Promise<{ caller: Caller; expiresAtMs: number }> {
-    const kid = token.length <= tokenLengthMax ? jwt.decode(token, { complete: true })?.header.kid : undefined;
+    const kid = token.length <= tokenLengthMax ? kidOf(token) : undefined;
     const key = kid === undefined ? undefined : await keys.publicKey(kid);
     if (kid === undefined || key === undefined) throw invalid('the token is not one of this registry');
     try {
@@ -89,6 +91,17 @@ export function createAccessTokens(keys: SigningKeys, settings: AccessTokenSetti
       return entry.caller;
     },
   };
+}
+
+/** The key that a token claims; nothing in it has been verified yet, so it may be anything at all. */
+function kidOf(token: string): string | undefined {
+  try {
+    const kid: unknown = jwt.decode(token, { complete: true })?.header.kid;
+    return typeof kid === 'string' && kidPattern.test(kid) ? kid : undefined;
+  } catch {
+    // The library throws for some texts that are no JSON, and returns null for others.
+    return undefined;
+  }
 }
 
 function invalid(message: string): UnauthorizedError {

@@ -94,7 +94,9 @@ function translate(error: unknown): unknown {
   if (code === '40001' || code === '40P01') return new ConflictError(error.message, { cause: error });
   if (code?.startsWith('23') === true && 'constraint' in error && typeof error.constraint === 'string')
     return new ConstraintError(error.constraint, error);
-  const gone = code === undefined ? !(error instanceof TypeError) : /^(08|57P|53|E[A-Z])/.test(code);
+  // FATAL ends a connection, or refuses one: the database is being renamed or restored (3D000), the password was changed.
+  const fatal = 'severity' in error && error.severity === 'FATAL';
+  const gone = code === undefined ? !(error instanceof TypeError) : fatal || /^(08|28|3D|53|57P|E[A-Z])/.test(code);
   if (gone) return new DatabaseUnavailableError(`the database is not available: ${error.message}`, { cause: error });
   return error;
 }
