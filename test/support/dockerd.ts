@@ -41,8 +41,9 @@ export async function startDockerd(): Promise<Dockerd> {
     bridge: 'none',
   };
   const flags = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
-  // Ends with the test, however that ends.
-  const child = spawn('setpriv', ['--pdeathsig', 'TERM', 'dockerd', ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
+  // Ends with the test, however that ends: setpriv is of util-linux, which is wherever dockerd is.
+  const words = ['setpriv', '--pdeathsig', 'TERM', 'dockerd', ...flags];
+  const child = spawn(words[0]!, words.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
   const lines: string[] = [];
   const ready = Promise.withResolvers<void>();
