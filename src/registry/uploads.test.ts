@@ -2,9 +2,9 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import type { Subject } from '../access/policy.ts';
 import { createDatabase, type Database } from '../database/pool.ts';
@@ -14,7 +14,7 @@ import { DiskBlobStore } from '../storage/disk/store.ts';
 import type { StorageKey, UploadState } from '../storage/port.ts';
 import { createCommitBlob } from './commit-blob.ts';
 import { createRepositories } from './repositories.ts';
-import { findUpload, takeLease } from './sql/uploads.ts';
+import { findUpload, recordProgress, takeLease } from './sql/uploads.ts';
 import { createLeases } from './upload-lease.ts';
 import { createPlaces, type Chunk } from './upload-place.ts';
 import { createUploads, type Uploads } from './uploads.ts';
@@ -206,5 +206,38 @@ describe('a writer that stalls', () => {
     await next.complete(id, name, digestOf(whole), nothing);
 
     expect(await storedAs(digestOf(whole))).toBe(digestOf(whole));
+  });
+});
+
+describe('a lease', () => {
+  test('that waits for the one before to record its bytes begins behind them', async () => {
+    const { id, state } = await sessionWith(randomBytes(1000));
+    const holder = randomUUID();
+    expect(await takeLease(database, id, name, holder, 0)).toBeDefined();
+    const digest = digestOf('other bytes');
+    let next: ReturnType<typeof takeLease> | undefined;
+    await database.transaction(async (queryer) => {
+      const progress = { offset: 2000, digest, state };
+      await recordProgress(queryer, id, holder, progress, { expiryHours: 1, keepLease: false });
+      // Sees the row as it was, whose lease is over, and has to wait for this transaction.
+      next = takeLease(database, id, name, randomUUID(), 1);
+      await vi.waitUntil(async () => {
+        const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`;
+        return (await database.query(waiting)).length > 0;
+      });
+    });
+    expect(await next).toMatchObject({ byte_offset: 2000, digest_so_far: digestToBytes(digest), taken_over: false });
+  });
+
+  test('is renewed while its holder works, and lost to nobody', async () => {
+    const bytes = randomBytes(3000);
+    const { id } = await uploads.open(name, subject, 'sha256');
+    const body = new PassThrough();
+    const appending = uploads.append(id, name, { body, range: null });
+    body.write(bytes.subarray(0, 1000));
+    // Another process waits longer than the lease lasts, and gives up.
+    await expect(newProcess().append(id, name, chunkOf(randomBytes(10)))).rejects.toMatchObject({ kind: 'uploadBusy' });
+    body.end(bytes.subarray(1000));
+    expect(await appending).toEqual({ id, offset: 3000 });
   });
 });
