@@ -182,13 +182,15 @@ export function resume(call: Caller, ledger: Ledger, session: Session): Promise<
   return working(session, async () => {
     const { name, blob } = session;
     const answer = await call('GET', session.location);
+    // Nothing of it was acknowledged but the place to write, whose commit need not have reached the disk.
+    if (answer.status === 404 && session.acknowledged === 0) return void ledger.sessions.delete(session);
     if (answer.status === 404 && session.closing) {
       const found = await call('HEAD', `/v2/${name}/blobs/${blob.digest}`);
-      if (ledger.expect(found, 200, 'the blob of a session that is gone')) ledger.blobs.add(`${name}@${blob.digest}`);
+      if (ledger.expect(found, 200, `the blob of a session of ${session.acknowledged} bytes that is gone`))
+        ledger.blobs.add(`${name}@${blob.digest}`);
       ledger.sessions.delete(session);
       return;
     }
-    if (answer.status === 404 && session.acknowledged === 0) return void ledger.sessions.delete(session);
     if (!ledger.expect(answer, 204, `a session of ${session.acknowledged} bytes`))
       return void ledger.sessions.delete(session);
     const offset = offsetOf(answer, session);
