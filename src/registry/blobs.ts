@@ -2,7 +2,6 @@
  * Blobs of a repository: read, mounted from another one, unlinked.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-blobs
  */
-import { LRUCache } from 'lru-cache';
 import type { Caller } from '../access/caller.ts';
 import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
 import type { Subject } from '../access/policy.ts';
@@ -12,6 +11,7 @@ import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/reference.ts';
 import type { BlobStore, ByteRange, StorageKey } from '../storage/port.ts';
+import { createByteCache } from './byte-cache.ts';
 import type { Repositories } from './repositories.ts';
 import {
   deleteLink,
@@ -59,11 +59,7 @@ export interface BlobParts {
 }
 
 export function createBlobs({ database, store, repositories, reviewDelayHours, cache }: BlobParts): Blobs {
-  // By digest: what a digest names never changes, so nothing here grows stale. Who may read it is asked each time.
-  const small = new LRUCache<string, Buffer>({
-    maxSize: cache.blobBytes,
-    sizeCalculation: (bytes) => bytes.length + 256,
-  });
+  const small = createByteCache(cache.blobBytes);
 
   const ask: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, BlobRow> = createBatch(
     async (questions) =>

@@ -11,6 +11,7 @@ import type { Database, Queryer } from '../database/pool.ts';
 import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Reference, RepositoryName, Tag } from '../oci/reference.ts';
+import { createByteCache } from './byte-cache.ts';
 import { checkCondition, type TagCondition } from './move-tags.ts';
 import { findManifestsByDigest, findManifestsByTag, type ManifestRow } from './sql/hot.ts';
 import {
@@ -59,8 +60,7 @@ export interface ManifestParts {
 const digestTextsMax = 10_000;
 
 export function createManifests({ database, reviewDelayHours, cacheBytes }: ManifestParts): Manifests {
-  // By digest: what a digest names never changes, so nothing here grows stale. Who may read it is asked each time.
-  const cached = new LRUCache<Digest, Buffer>({ maxSize: cacheBytes, sizeCalculation: (bytes) => bytes.length + 256 });
+  const cached = createByteCache(cacheBytes);
   const digestTexts = new LRUCache<string, Digest>({ max: digestTextsMax });
 
   const byTag: Ask<{ caller: Caller; name: RepositoryName; tag: Tag }, ManifestRow> = createBatch(
