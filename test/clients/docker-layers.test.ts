@@ -96,16 +96,16 @@ describe.skipIf(reason !== undefined)(titled('docker and layers', reason), () =>
   });
 
   test('five images that share a layer are pushed at once', async () => {
-    const numbers = [1, 2, 3, 4, 5];
     const images: string[] = [];
-    for (const number of numbers) images.push(await build(`alice/crowd-${number}:1`));
+    for (const number of [1, 2, 3, 4, 5]) images.push(await build(`alice/crowd-${number}:1`));
+    const ids = (): Promise<string> => alice.do('image', 'inspect', '--format', '{{.Id}}', ...images);
+    const built = await ids();
     const requests = await requestsDuring(berth, () => Promise.all(images.map((image) => alice.do('push', image))));
     expect(requests.filter(({ status }) => status >= 500)).toEqual([]);
 
     await alice.do('image', 'rm', '--force', ...images);
     await Promise.all(images.map((image) => alice.do('pull', image)));
-    for (const [at, image] of images.entries())
-      expect(await alice.do('run', '--rm', '--network', 'none', image)).toBe(`alice/crowd-${numbers[at]}:1`);
+    expect(await ids()).toBe(built);
   });
 
   test('of a manifest list made by docker the image of this machine is pulled', async () => {
