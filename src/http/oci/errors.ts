@@ -9,7 +9,7 @@ import { errorTable, RegistryError, RegistryErrors, type ErrorKind } from '../..
 import { StorageFullError } from '../../storage/port.ts';
 
 /** The HTTP status of each kind of error. */
-export const statusOf: Record<ErrorKind, number> = {
+const statusOf: Record<ErrorKind, number> = {
   blobUnknown: 404,
   // The spec knows 400 and 405 for a blob that is not deleted.
   blobInUse: 405,
