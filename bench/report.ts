@@ -96,7 +96,7 @@ export function page({ date, rounds, minutes, machine, results }: Report): strin
   ];
   return `# Berth beside docker-registry
 
-Written by \`npm run bench\`; ${rounds} rounds in ${minutes.toFixed(1)} minutes.
+Written by \`npm run bench\`; at most ${rounds} rounds, ${minutes.toFixed(1)} minutes in all.
 
 ${facts.map(([name, value]) => `- ${name}: ${value}`).join('\n')}
 
@@ -104,7 +104,7 @@ ${table(results)}
 
 How to read it:
 
-- Each figure is the median of the rounds, with the lowest and the highest. In each round both registries are measured one
+- Each figure is the median of the rounds, with the lowest and the highest; one alone is of a single round. In each round both registries are measured one
   after the other, and the other one first in the next. The ratio is Berth's figure over docker-registry's, taken round by
   round; for memory, less is better.
 - Server and client share the cores, so absolute figures are lower than a server alone would reach; the ratios count.
@@ -112,6 +112,8 @@ How to read it:
   each request's credential and right asked of the database. docker-registry runs with the settings of Debian's package,
   its cache of blob descriptors in memory, and no authentication at all. It calls no fsync; Berth answers a push when it is
   durable. Between measurements \`sync\` empties the write cache, outside of the measured time.
+- With one tag all clients ask the same question, and Berth puts it to its database once per statement; over many tags
+  each is a question of its own.
 - GET is loaded by wrk, HEAD by raw sockets of the benchmark (wrk waits for a body after a HEAD), pushes by node:http with
   kept connections. The large blob that is read was written before, so it comes from the page cache.
 - Memory is the peak of the resident set (VmHWM) of the server's process while the blobs are pushed; Berth's PostgreSQL is not in it.
