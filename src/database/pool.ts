@@ -60,6 +60,8 @@ export interface DatabaseOptions {
 
 const transactionTriesMax = 8;
 const connectTimeoutMs = 10_000;
+/** A plan is as old as its connection, and tables grow: the hot ones are made anew, which costs a few milliseconds. */
+const hotPlanSecondsMax = 60;
 
 // Identities and sizes are below 2^53; as numbers they compare and add without surprises.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
@@ -121,6 +123,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   const hotPool = new pg.Pool({
     ...common,
     max: options.hotLanes,
+    maxLifetimeSeconds: hotPlanSecondsMax,
     options: hotSettings.map((setting) => `-c ${setting}`).join(' '),
   });
   let closing = false;
