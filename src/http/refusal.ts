@@ -1,6 +1,7 @@
 /** What never became a request: answered in a form that clients of a registry can print. */
-import { STATUS_CODES, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import { STATUS_CODES, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Connections } from './connections.ts';
 
 /**
  * How long a refused connection is still read from. Closed at once, what the client goes on sending would be answered with
@@ -8,19 +9,11 @@ import type { Socket } from 'node:net';
  */
 const lingerMs = 1000;
 
-export interface Refusals {
-  /** To be told of every request, before it is answered. */
-  readonly watch: RequestListener;
-  /** A server's `clientError` listener. */
-  readonly refuse: (error: Error & { code?: string }, socket: Socket) => void;
-}
-
 /**
- * A refusal is a line of its own on the connection: never in the middle of an answer, and never before the answer to a
- * request that came whole. So it must know what is being answered.
+ * A server's `clientError` listener. A refusal is a line of its own on the connection: never in the middle of an answer, and
+ * never before the answer to a request that came whole. So it must know what is being answered.
  */
-export function createRefusals(): Refusals {
-  const newest = new WeakMap<Socket, { readonly req: IncomingMessage; readonly res: ServerResponse }>();
+export function createRefuse(connections: Connections): (error: Error & { code?: string }, socket: Socket) => void {
   const refused = new WeakSet<Socket>();
 
   function end(error: { code?: string }, socket: Socket): void {
@@ -33,22 +26,17 @@ export function createRefusals(): Refusals {
     socket.once('close', () => clearTimeout(linger));
   }
 
-  return {
-    watch(req, res) {
-      newest.set(req.socket, { req, res });
-    },
-    refuse(error, socket) {
-      // The parser reports whatever else comes behind the first error too.
-      if (refused.has(socket)) return;
-      refused.add(socket);
-      const last = newest.get(socket);
-      if (last === undefined || last.res.writableFinished) return end(error, socket);
-      // Behind a whole request: its answer, and those before it, come first.
-      if (last.req.complete) return void last.res.once('finish', () => end(error, socket));
-      // Within a body: the refusal is the answer, if it is that request's turn and nothing of another was sent.
-      if (last.res.socket === socket && !last.res.headersSent) return end(error, socket);
-      socket.destroy();
-    },
+  return (error, socket) => {
+    // The parser reports whatever else comes behind the first error too.
+    if (refused.has(socket)) return;
+    refused.add(socket);
+    const last = connections.newest(socket);
+    if (last === undefined || last.res.writableFinished) return end(error, socket);
+    // Behind a whole request: its answer, and those before it, come first.
+    if (last.req.complete) return void last.res.once('finish', () => end(error, socket));
+    // Within a body: the refusal is the answer, if it is that request's turn and nothing of another was sent.
+    if (last.res.socket === socket && !last.res.headersSent) return end(error, socket);
+    socket.destroy();
   };
 }
 

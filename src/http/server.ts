@@ -11,9 +11,10 @@ import { createServer as createHttpsServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createConnections, createIdleListener } from './connections.ts';
 import { holdBody, inviteBody } from './expect.ts';
 import type { OciHandler } from './oci/handler.ts';
-import { createRefusals, refuseRequest } from './refusal.ts';
+import { createRefuse, refuseRequest } from './refusal.ts';
 
 export interface HttpServerOptions {
   readonly oci: OciHandler;
@@ -50,9 +51,9 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const { limits } = options;
   let draining = false;
   const running = new Set<Promise<void>>();
-  const refusals = createRefusals();
+  const connections = createConnections();
   const listener: RequestListener = (req, res) => {
-    refusals.watch(req, res);
+    connections.watch(req, res);
     if (namesSeveralHosts(req)) return refuseRequest(res);
     req.url = originForm(req.url!);
     // While stopping, every answer tells its client to come back on a new connection: to another process.
@@ -68,7 +69,8 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const server = await create(listener, options);
   // A whole body may take hours; a silent one may not.
   server.timeout = limits.bodyIdleTimeoutSeconds * 1000;
-  server.on('clientError', refusals.refuse);
+  server.on('timeout', createIdleListener(connections, server.timeout));
+  server.on('clientError', createRefuse(connections));
   server.on('checkContinue', (req, res) => {
     holdBody(req, res);
     listener(req, res);

@@ -114,6 +114,27 @@ test('a manifest that stalls holds nobody else up', async () => {
   await within(connection.closed());
 });
 
+test('a client that waits for a slow server is not one that stalls', async () => {
+  const blob = randomContent();
+  const target = `/v2/acme/app/blobs/uploads/?digest=${blob.digest}`;
+  const locked = Promise.withResolvers<void>();
+  const blocked = berth.database.transaction(async (queryer) => {
+    await queryer.query('LOCK TABLE blobs IN EXCLUSIVE MODE');
+    locked.resolve();
+    const waiting = `SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'blobs'::regclass`;
+    await vi.waitFor(async () => expect(await berth.database.query(waiting)).not.toEqual([]), {
+      timeout: noticedMs,
+      interval: 50,
+    });
+    await queryer.query('SELECT pg_sleep($1)', [timeoutSeconds * 2]);
+  });
+  await locked.promise;
+  const headers = [auth, ['Content-Length', String(blob.bytes.length)] as const];
+  const answer = await rawRequest(berth.port, { method: 'POST', target, headers, body: blob.bytes });
+  expect(answer.status).toBe(201);
+  await blocked;
+});
+
 test('a reader that stalls: the connection is ended, and the file closed', async () => {
   await using connection = await rawConnection(berth.port);
   const { socket } = connection;
