@@ -5,7 +5,7 @@ import type { Database } from '../database/pool.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
 import { verifyNothing, verifyPassword } from './passwords.ts';
-import { findPassword } from './sql/accounts.ts';
+import { findPassword, type PasswordRow } from './sql/accounts.ts';
 import type { AccessTokens } from './tokens.ts';
 
 export interface Authenticator {
@@ -31,35 +31,31 @@ const wrongPassword = 'the user name or password is not right';
 
 export function createAuthenticator(database: Database, tokens: AccessTokens): Authenticator {
   const digestKey = randomBytes(32);
-  const remembered = new LRUCache<string, Promise<number | null>>({ max: rememberedMax, ttl: rememberedMs });
+  const remembered = new LRUCache<string, Promise<boolean>>({ max: rememberedMax, ttl: rememberedMs });
 
-  async function check(username: string, password: string): Promise<number | null> {
-    // PostgreSQL's text has no NUL, and so no account's name.
-    const row = username.includes('\0') ? undefined : await findPassword(database, username);
-    if (row === undefined) {
-      await verifyNothing(password);
-      return null;
-    }
-    return (await verifyPassword(password, row.secret_hash)) ? row.credential_id : null;
-  }
-
-  async function verifyBasic(username: string, password: string): Promise<Caller> {
-    const key = createHmac('sha256', digestKey).update(`${username}\0${password}`).digest('base64');
+  /**
+   * Which password is the account's is asked each time; only that this text hashes to it is remembered, by the credential's
+   * id: a changed password is another credential.
+   */
+  async function matches(password: string, row: PasswordRow): Promise<boolean> {
+    const key = createHmac('sha256', digestKey).update(`${row.credential_id}\0${password}`).digest('base64');
     let pending = remembered.get(key);
     if (pending === undefined) {
       // The promise itself is kept, so that a burst of requests with one password costs one argon2.
-      pending = check(username, password);
+      pending = verifyPassword(password, row.secret_hash);
       remembered.set(key, pending);
+      const forget = (): void => void remembered.delete(key);
+      pending.then((right) => right || forget(), forget);
     }
-    const credentialId = await pending.catch((error: unknown) => {
-      remembered.delete(key);
-      throw error;
-    });
-    if (credentialId === null) {
-      remembered.delete(key);
-      throw new UnauthorizedError({ message: wrongPassword });
-    }
-    return { credentialId, kid: null, scopes: null };
+    return pending;
+  }
+
+  async function verifyBasic(username: string, password: string): Promise<Caller> {
+    // PostgreSQL's text has no NUL, and so no account's name.
+    const row = username.includes('\0') ? undefined : await findPassword(database, username);
+    const right = row === undefined ? await verifyNothing(password) : await matches(password, row);
+    if (row === undefined || !right) throw new UnauthorizedError({ message: wrongPassword });
+    return { credentialId: row.credential_id, kid: null, scopes: null };
   }
 
   return {

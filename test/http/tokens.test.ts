@@ -483,6 +483,18 @@ describe('what ends with the next request', () => {
     expect((await getToken([], now)).status).toBe(200);
   });
 
+  test('an old password counts again from the moment it is set again', async () => {
+    const erin = await berth.addUser('erin');
+    const basic = (password: string) => ask(`Basic ${Buffer.from(`erin:${password}`).toString('base64')}`);
+    expect((await basic(erin.password)).status).toBe(200);
+    await changePassword('erin', 'another password');
+    expect((await basic(erin.password)).status).toBe(401);
+    expect((await basic('another password')).status).toBe(200);
+    await changePassword('erin', erin.password);
+    expect((await basic(erin.password)).status).toBe(200);
+    expect((await basic('another password')).status).toBe(401);
+  });
+
   test('a credential whose time is over', async () => {
     const { body } = await getToken([], alice, { offline_token: 'true' });
     const refreshed = await postToken({ grant_type: 'refresh_token', refresh_token: body.refresh_token! });
