@@ -64,6 +64,12 @@ export function createRepositoryRouter({
     res.json({ name, visibility: change.data.visibility });
   });
 
+  router.all(path, (req: Request, res: Response) => {
+    res.set('Allow', 'GET, HEAD, PATCH');
+    throw new RegistryError('methodNotAllowed', {
+      message: `this address takes GET, HEAD and PATCH, not ${req.method}`,
+    });
+  });
   router.use(sendProblem);
   return router;
 }
