@@ -60,6 +60,8 @@ export interface DatabaseOptions {
 
 const transactionTriesMax = 8;
 const connectTimeoutMs = 10_000;
+/** A process that is stopped inside a transaction keeps its row locks, and everybody who wants them waiting, no longer than this. */
+const idleInTransactionMs = 30_000;
 /** A plan is as old as its connection, and tables grow: the hot ones are made anew, which costs a few milliseconds. */
 const hotPlanSecondsMax = 60;
 
@@ -118,7 +120,12 @@ const hotSettings = [
 
 /** Opens the pools. Connects lazily: the first query finds out whether the server is there. */
 export function createDatabase(options: DatabaseOptions): Database {
-  const common = { ...options.connection, connectionTimeoutMillis: connectTimeoutMs, application_name: 'berth' };
+  const common = {
+    ...options.connection,
+    connectionTimeoutMillis: connectTimeoutMs,
+    idle_in_transaction_session_timeout: idleInTransactionMs,
+    application_name: 'berth',
+  };
   const pool = new pg.Pool({ ...common, max: options.poolSize });
   const hotPool = new pg.Pool({
     ...common,
