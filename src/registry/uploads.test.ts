@@ -235,6 +235,8 @@ describe('a lease', () => {
     const body = new PassThrough();
     const appending = uploads.append(id, name, { body, range: null });
     body.write(bytes.subarray(0, 1000));
+    const leased = 'SELECT 1 FROM uploads WHERE id = $1 AND lease IS NOT NULL';
+    await vi.waitFor(async () => expect(await database.query(leased, [id])).toHaveLength(1), { timeout: 10_000 });
     // Another process waits longer than the lease lasts, and gives up.
     await expect(newProcess().append(id, name, chunkOf(randomBytes(10)))).rejects.toMatchObject({ kind: 'uploadBusy' });
     body.end(bytes.subarray(1000));
