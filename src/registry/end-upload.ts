@@ -1,6 +1,5 @@
 /** The end of an upload: its last bytes, its digest, and the blob that it becomes. A crash between any two steps leaves a session that can still be ended. */
 import { randomUUID } from 'node:crypto';
-import type { Readable } from 'node:stream';
 import type { Database, Queryer } from '../database/pool.ts';
 import { digestAlgorithm, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
@@ -25,7 +24,7 @@ export interface EndUpload {
   /** Ends a leased session, with a last chunk or without. The lease is gone with it. @throws as `Uploads.complete` */
   complete(lease: Lease, name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
   /** Makes a blob of one body, without a session. @throws as `Uploads.putWhole` */
-  whole(name: RepositoryName, digest: Digest, body: Readable | null): Promise<void>;
+  whole(name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
 }
 
 const noSignal = new AbortController().signal;
@@ -143,9 +142,9 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
           await completeReceived(row.storage_state, lease, name, digest);
       }
     },
-    async whole(name, digest, body) {
+    async whole(name, digest, chunk) {
       const place = await places.create(randomUUID(), digestAlgorithm(digest));
-      await receiveAll(place, { body, range: null }, digest, noSignal);
+      await receiveAll(place, chunk, digest, noSignal);
       await commitAtOnce(place, name, digest);
     },
   };

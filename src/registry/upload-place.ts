@@ -7,10 +7,12 @@ import type { BlobStore, UploadState, UploadWriter } from '../storage/port.ts';
 import { receive, type Received } from './receive.ts';
 import type { LeasedRow, UploadRow } from './sql/uploads.ts';
 
-/** A body to append. */
+/** What a request brings to append. */
 export interface Chunk {
   /** Null when the request has none. */
   readonly body: Readable | null;
+  /** Told of each buffer of the body that is not needed any more. */
+  readonly release?: (buffer: Buffer) => void;
   /** Where the sender says that the chunk begins and ends (inclusive); null when it only streams on. */
   readonly range: { readonly start: number; readonly end: number } | null;
 }
@@ -140,7 +142,7 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
         const received =
           chunk.body === null
             ? { bytes: 0, interrupted: undefined }
-            : await receive(chunk.body, { ...place, bytesMax, signal });
+            : await receive(chunk.body, { ...place, release: chunk.release, bytesMax, signal });
         if (received.interrupted === undefined) refuseOtherLength(chunk, received.bytes);
         return received;
       } catch (error) {

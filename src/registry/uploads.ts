@@ -3,7 +3,6 @@
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
  */
 import { randomUUID } from 'node:crypto';
-import type { Readable } from 'node:stream';
 import type { Subject } from '../access/policy.ts';
 import type { Database } from '../database/pool.ts';
 import type { Digest, DigestAlgorithm } from '../oci/digest.ts';
@@ -51,7 +50,7 @@ export interface Uploads {
   /** Forgets the session and its bytes. @throws RegistryError `uploadUnknown`, `uploadBusy` */
   cancel(id: string, name: RepositoryName): Promise<void>;
   /** A whole blob in one request, without a session. @throws RegistryError `digestInvalid`, `bodyTooLarge` */
-  putWhole(name: RepositoryName, digest: Digest, body: Readable | null): Promise<void>;
+  putWhole(name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
 }
 
 export interface UploadParts {
@@ -141,7 +140,7 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
         if (row.storage_state !== null) await store.abort(row.storage_state);
       }),
 
-    putWhole: (name, digest, body) => ending.whole(name, digest, body),
+    putWhole: (name, digest, chunk) => ending.whole(name, digest, chunk),
   };
 }
 

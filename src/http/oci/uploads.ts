@@ -9,6 +9,7 @@ import type { Chunk } from '../../registry/upload-place.ts';
 import { UploadRangeError, type UploadStatus } from '../../registry/uploads.ts';
 import { inviteBody } from '../expect.ts';
 import { authorize, type DataPlane } from './data-plane.ts';
+import { freeBuffer } from './body.ts';
 import { announcedLength, parameter, send, singleHeader, type Exchange } from './exchange.ts';
 import { parseContentRange } from './ranges.ts';
 import { addressOf } from './routes.ts';
@@ -24,7 +25,7 @@ export async function startUpload(plane: DataPlane, exchange: Exchange, route: {
   const algorithm = algorithmText === null ? 'sha256' : parseDigestAlgorithm(algorithmText);
   const { caller, subject } = await authorize(plane, exchange, name, 'push');
   if (wanted !== null) {
-    await plane.uploads.putWhole(name, wanted, bodyOf(exchange));
+    await plane.uploads.putWhole(name, wanted, { body: bodyOf(exchange), release: freeBuffer, range: null });
     return created(exchange, name, wanted);
   }
   if (mount !== null && (await mayMount(plane, caller, subject, mount, from)) && (await plane.blobs.mount(name, mount)))
@@ -148,6 +149,7 @@ async function answeringRanges(exchange: Exchange, name: RepositoryName, work: (
 function chunkOf(exchange: Exchange): Chunk {
   return {
     body: bodyOf(exchange),
+    release: freeBuffer,
     range: parseContentRange(singleHeader(exchange.req, 'content-range'), announcedLength(exchange.req)),
   };
 }
