@@ -1,7 +1,7 @@
 /** The composition root: the only file that knows every room. Plain wiring, no container. */
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AccountError, addAccount, ensureAdmin } from './access/accounts.ts';
+import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { createAuthenticator } from './access/authenticate.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
@@ -189,11 +189,9 @@ async function prepareAdmin(
     await chmod(file, 0o600);
     return generated;
   };
-  const ensure = () => ensureAdmin(database, username, password, generate);
-  // Another process on the same database may make the account at the same moment; the second look finds it.
-  await ensure().catch((error: unknown) =>
-    error instanceof AccountError && error.taken ? ensure() : Promise.reject(error),
-  );
+  await ensureAdmin(database, username, password, generate);
+  // A password of the settings is the account's from now on; one that was generated once would only mislead.
+  if (password !== undefined) await rm(file, { force: true });
   const kept = password === undefined && (await readFile(file, 'utf8').catch(() => undefined)) !== undefined;
   return { generatedPassword: generated, passwordFile: kept ? file : undefined };
 }

@@ -1,18 +1,19 @@
 /** Accounts: who there is, and the first one. */
-import type { Database } from '../database/pool.ts';
+import type { Database, Queryer } from '../database/pool.ts';
 import { parseRepositoryName } from '../oci/reference.ts';
 import { hashPassword, verifyPassword } from './passwords.ts';
-import { claimNamespace, findPassword, insertPassword, insertUser, replacePassword } from './sql/accounts.ts';
+import {
+  claimNamespace,
+  findPassword,
+  insertPassword,
+  insertUser,
+  lockAdministrator,
+  replacePassword,
+} from './sql/accounts.ts';
 
 /** A name or password that cannot be taken; the message is for the person who chose it. */
 export class AccountError extends Error {
   override readonly name = 'AccountError';
-  /** Whether somebody else has the name. */
-  readonly taken: boolean;
-  constructor(message: string, options: { taken?: boolean } = {}) {
-    super(message);
-    this.taken = options.taken ?? false;
-  }
 }
 
 const usernameLengthMax = 64;
@@ -53,38 +54,40 @@ function isRepositoryName(text: string): boolean {
 export async function addAccount(database: Database, account: NewAccount): Promise<void> {
   checkAccount(account);
   const secretHash = await hashPassword(account.password);
-  await database.transaction(async (queryer) => {
-    const userId = await insertUser(queryer, account.username, account.admin);
-    if (userId === undefined)
-      throw new AccountError(`there is already a user named ${account.username}`, { taken: true });
-    await insertPassword(queryer, userId, secretHash);
-    const ownerId = await claimNamespace(queryer, account.username, userId);
-    if (ownerId !== userId)
-      throw new AccountError(`the name ${account.username} is already the namespace of other repositories`);
-  });
+  await database.transaction((queryer) => insertAccount(queryer, account, secretHash));
+}
+
+async function insertAccount(queryer: Queryer, { username, admin }: NewAccount, secretHash: string): Promise<void> {
+  const userId = await insertUser(queryer, username, admin);
+  if (userId === undefined) throw new AccountError(`there is already a user named ${username}`);
+  await insertPassword(queryer, userId, secretHash);
+  const ownerId = await claimNamespace(queryer, username, userId);
+  if (ownerId !== userId) throw new AccountError(`the name ${username} is already the namespace of other repositories`);
 }
 
 /**
  * Makes sure that the administrator of the settings exists. A password given there is the truth: when it is not the
- * account's, it becomes so and everything that came from the old one ends.
+ * account's, it becomes so and everything that came from the old one ends. One process at a time: of several that start on
+ * an empty database one makes the account, and the others find it.
  * @param password undefined when the settings have none
- * @param generate called only when a new account needs a password
- * @returns what was done, and the password where it was generated
+ * @param generate called only when a new account needs a password; keeps it before the account is there
  */
 export async function ensureAdmin(
   database: Database,
   username: string,
   password: string | undefined,
   generate: () => Promise<string>,
-): Promise<'unchanged' | 'created' | 'password-changed'> {
-  const existing = await findPassword(database, username);
-  if (existing === undefined) {
-    await addAccount(database, { username, password: password ?? (await generate()), admin: true });
-    return 'created';
-  }
-  if (password === undefined || (await verifyPassword(password, existing.secret_hash))) return 'unchanged';
-  checkAccount({ username, password, admin: true });
-  const secretHash = await hashPassword(password);
-  await database.transaction((queryer) => replacePassword(queryer, existing.user_id, secretHash));
-  return 'password-changed';
+): Promise<void> {
+  await database.transaction(async (queryer) => {
+    await lockAdministrator(queryer);
+    const existing = await findPassword(queryer, username);
+    if (existing === undefined) {
+      const account = { username, password: password ?? (await generate()), admin: true };
+      checkAccount(account);
+      await insertAccount(queryer, account, await hashPassword(account.password));
+    } else if (password !== undefined && !(await verifyPassword(password, existing.secret_hash))) {
+      checkAccount({ username, password, admin: true });
+      await replacePassword(queryer, existing.user_id, await hashPassword(password));
+    }
+  });
 }

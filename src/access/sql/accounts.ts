@@ -54,3 +54,8 @@ export async function replacePassword(queryer: Queryer, userId: number, secretHa
   );
   await insertPassword(queryer, userId, secretHash);
 }
+
+/** One process at a time looks whether there is an administrator. Released with the transaction. */
+export async function lockAdministrator(queryer: Queryer): Promise<void> {
+  await queryer.query(`SELECT pg_advisory_xact_lock(hashtext('berth administrator'))`);
+}
