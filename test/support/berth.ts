@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import packageJson from '../../package.json' with { type: 'json' };
 import { startBerth } from '../../src/app.ts';
 import { addAccount } from '../../src/access/accounts.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -76,6 +77,9 @@ function environmentOf(databaseUrl: string, dataDir: string): Record<string, str
   };
 }
 
+/** What `npm start` tells Node: a process under test or measurement is started the same way. */
+const nodeArguments = packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'));
+
 export interface BerthProcess {
   readonly url: string;
   readonly host: string;
@@ -96,7 +100,7 @@ export async function spawnBerth(settings: Record<string, string>): Promise<Bert
     PATH: process.env['PATH'],
     ...settings,
   };
-  const child = spawn(process.execPath, [main, 'serve'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [...nodeArguments, main, 'serve'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const errors: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
     errors.push(line);
