@@ -6,11 +6,11 @@ import type { UploadWriter } from '../storage/port.ts';
 
 /**
  * Bytes gathered before they are handed to storage. 1 MiB for one upload: a system call per 16 network chunks (a PUT of
- * 512 MiB went at 585 MB/s, with 512 KiB at 500). Many uploads share what eight have, so that memory stays bounded.
+ * 512 MiB went at 585 MB/s, with 512 KiB at 500). Many uploads share what four have, so that memory stays bounded.
  */
 const gatherBytesMax = 1024 * 1024;
 const gatherBytesMin = 128 * 1024;
-const gatherBytesOfAll = 8 * gatherBytesMax;
+const gatherBytesOfAll = 4 * gatherBytesMax;
 /** Bodies being received by this process. */
 let receiving = 0;
 

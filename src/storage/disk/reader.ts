@@ -7,7 +7,7 @@ const bufferBytes = 1024 * 1024;
 /** Up to this size one read is all, into memory of its own, and nothing stays open. */
 const smallBytes = 64 * 1024;
 /** What an idle process keeps; more are made when more readers are at work. */
-const idleBuffersMax = 16;
+const idleBuffersMax = 8;
 
 const idleBuffers: Buffer[] = [];
 const borrow = () => idleBuffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
