@@ -3,7 +3,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { startTestBerth, type Login, type TestBerth } from '../support/berth.ts';
-import { clientOf } from '../support/client.ts';
+import { createSigningKeys } from '../../src/access/keys.ts';
+import { createAccessTokens } from '../../src/access/tokens.ts';
+import { clientOf, tokenFor } from '../support/client.ts';
 import { mounted, requestsDuring, run, temporaryFolder, titled, uploaded, whyNot, type Ran } from '../support/tools.ts';
 import { writeLayout, type Layout } from '../support/tools-layout.ts';
 
@@ -68,6 +70,29 @@ describe.skipIf(reason !== undefined)(titled('skopeo', reason), () => {
     expect(await blobs('back')).toEqual(await blobs('layout'));
     expect(await readFile(within(`back/blobs/sha256/${made.index.digest.slice(7)}`))).toEqual(made.index.bytes);
   });
+
+  test('a token that does not do is refused in words', async () => {
+    await copy(layout(), remote('alice/tokens:1'), '--all');
+    const pull = await tokenFor(berth.url, ['repository:alice/tokens:pull'], alice);
+    const other = await tokenFor(berth.url, ['repository:alice/other:pull,push'], alice);
+    const inspectWith = (token: string): Promise<Ran> =>
+      skopeo('nobody', ['inspect', '--raw', '--tls-verify=false', '--registry-token', token, remote('alice/tokens:1')]);
+    expect((await inspectWith(pull)).code).toBe(0);
+
+    expect((await inspectWith(other)).output).toContain('the token was not made to pull alice/tokens');
+    expect((await inspectWith(await expiredToken())).output).toContain('the token has expired; ask for a new one');
+    const flags = ['--dest-tls-verify=false', '--dest-registry-token', pull];
+    const push = await skopeo('nobody', ['copy', ...flags, layout(), remote('alice/tokens:2')]);
+    expect(push.output).toContain('the token was not made to push alice/tokens');
+  });
+
+  /** Signed with the registry's own key, and over for longer than clocks may differ. */
+  async function expiredToken(): Promise<string> {
+    const settings = { service: 'berth', ttlSeconds: -3600, clockSkewSeconds: 0 };
+    const tokens = createAccessTokens(createSigningKeys(berth.database), settings);
+    const { token } = await tokens.issue(1, 'alice', [{ type: 'repository', name: 'alice/tokens', actions: ['pull'] }]);
+    return token;
+  }
 
   test('each client is shown the image of its platform', async () => {
     await copy(layout(), remote('alice/platforms:1'), '--all');
