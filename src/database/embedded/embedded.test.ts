@@ -220,6 +220,8 @@ describe('after kill -9', () => {
     const socketFolder = await prepareSocketFolder(cluster.path, cluster.account);
     const orphan = await startServer(cluster, socketFolder, { sharedBuffersMib: 16, durable: false }, () => {});
     cleanups.push(orphan.stop);
+    // Two that start at once are another matter: here the first must be the one that serves.
+    await expect.poll(() => ask(socketFolder), { timeout: 20_000 }).toEqual({ kind: 'serving', holder: undefined });
     const { connection } = await start();
     expect(await orphan.exited).toMatchObject({ reason: expect.stringContaining('exit code 0') });
     expect(await query(connection, 'SELECT 1 AS n')).toEqual([{ n: 1 }]);
