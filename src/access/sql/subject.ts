@@ -12,7 +12,7 @@ export const subjectColumns = `
 
 /**
  * A credential counts while it, the credential it came from, its account and the key that signed its token are all alive;
- * otherwise the subject's columns are null. \`kid\` is null when the caller came with a password.
+ * otherwise the subject's columns are null. `kid` is null when the caller came with a password.
  *
  * Every join is a lateral one with OFFSET 0, which PostgreSQL does not flatten: it can only look up each question's row in
  * an index. Of plain joins it may make a walk through the whole table, when that was tiny at the time of planning.
