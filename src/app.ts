@@ -13,6 +13,7 @@ import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from '
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
 import { createRepositoryRouter } from './http/api/repositories.ts';
+import { expireAudit } from './events/audit-expiry.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
 import { createOciHandler } from './http/oci/handler.ts';
@@ -247,5 +248,10 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
 function serveJobs(config: Config, logger: Logger, connection: Connection, database: Database, store: BlobStore): Jobs {
   const { uploadExpiryHours, shutdownGraceSeconds } = config.limits;
   const sweep = createSweep({ database, store, uploadExpiryHours });
-  return startJobs({ connection, tasks: createTasks({ sweep, logger }), logger, shutdownGraceSeconds });
+  const tasks = createTasks({
+    sweep,
+    expireAudit: (signal) => expireAudit(database, config.auditRetentionDays, signal),
+    logger,
+  });
+  return startJobs({ connection, tasks, logger, shutdownGraceSeconds });
 }

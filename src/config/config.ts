@@ -54,6 +54,7 @@ export function configOf(values: SettingValues) {
       shutdownGraceSeconds: values.BERTH_SHUTDOWN_GRACE_SECONDS,
     }),
     gcReviewDelayHours: values.BERTH_GC_REVIEW_DELAY_HOURS,
+    auditRetentionDays: values.BERTH_AUDIT_RETENTION_DAYS,
     cache: Object.freeze({
       manifestBytes: values.BERTH_MANIFEST_CACHE_BYTES,
       blobBytes: values.BERTH_BLOB_CACHE_BYTES,

@@ -207,6 +207,12 @@ const settings = {
   },
 
   // What it remembers
+  BERTH_AUDIT_RETENTION_DAYS: {
+    type: value.wholeNumber(1, 36_500),
+    default: '365',
+    unit: 'days',
+    doc: 'How long the audit log keeps a row: who changed what, or was not let.',
+  },
   BERTH_MANIFEST_CACHE_BYTES: {
     type: value.wholeNumber(0, TIB),
     default: '67108864',

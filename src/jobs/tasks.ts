@@ -11,7 +11,14 @@ export interface Task {
   readonly run: (signal: AbortSignal) => Promise<void>;
 }
 
-export function createTasks({ sweep, logger }: { readonly sweep: Sweep; readonly logger: Logger }): readonly Task[] {
+export interface TaskParts {
+  readonly sweep: Sweep;
+  /** @returns how many rows of the audit log are gone */
+  readonly expireAudit: (signal: AbortSignal) => Promise<number>;
+  readonly logger: Logger;
+}
+
+export function createTasks({ sweep, expireAudit, logger }: TaskParts): readonly Task[] {
   const sweeping =
     (freed: string, work: (signal: AbortSignal) => Promise<Swept>): Task['run'] =>
     async (signal) => {
@@ -35,6 +42,14 @@ export function createTasks({ sweep, logger }: { readonly sweep: Sweep; readonly
       name: 'delete-objects',
       schedule: '*/2 * * * *',
       run: sweeping('objects that nothing names', (signal) => sweep.queuedDeletions(signal)),
+    },
+    {
+      name: 'expire-audit-log',
+      schedule: '41 * * * *',
+      async run(signal) {
+        const count = await expireAudit(signal);
+        if (count > 0) logger.info({ count }, 'rows of the audit log were older than it keeps them, and are gone');
+      },
     },
   ];
 }

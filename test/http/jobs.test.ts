@@ -34,6 +34,7 @@ describe('a running Berth', () => {
       );
       expect(rows.map((row) => row.identifier)).toEqual([
         'delete-objects',
+        'expire-audit-log',
         'sweep-abandoned-uploads',
         'sweep-expired-uploads',
       ]);
@@ -68,6 +69,16 @@ describe('a running Berth', () => {
       const answer = await admin.request('get', `/v2/${name}/blobs/${blob.digest}`).buffer(true);
       expect(answer.body).toEqual(blob.bytes);
     }
+  });
+
+  test('keeps the rows of the audit log for a year', async () => {
+    await berth.database.query(
+      `INSERT INTO audit_log (at, actor_name, action, outcome, target)
+       SELECT now() - make_interval(days => days), 'ada', 'tag.delete', 'done', days::text FROM unnest(ARRAY[364, 366]) AS days`,
+    );
+    const kept = `SELECT target FROM audit_log WHERE actor_name = 'ada'`;
+    await queue('expire-audit-log');
+    await vi.waitFor(async () => expect(await berth.database.query(kept)).toEqual([{ target: '364' }]), eventually);
   });
 });
 

@@ -51,3 +51,9 @@ export async function insertAuditRows(queryer: Queryer, rows: readonly NewAuditR
     ],
   );
 }
+
+/** Deletes the oldest rows that are older than so many days. @returns how many; fewer than `limit` when no more are there */
+export async function deleteExpiredAuditRows(queryer: Queryer, days: number, limit: number): Promise<number> {
+  const rows = await queryer.query<{ expired: number }>('SELECT berth_expire_audit($1, $2) AS expired', [days, limit]);
+  return rows[0]!.expired;
+}
