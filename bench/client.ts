@@ -2,7 +2,15 @@
 import { once } from 'node:events';
 import { request, type Agent, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import type { Registry } from './registries.ts';
+
+/** A registry as a client knows it. */
+export interface Server {
+  readonly name: string;
+  readonly url: string;
+  readonly host: string;
+  /** The headers that let a client pull from and push to a repository, as docker sends them. */
+  headers(repository: string): Promise<Readonly<Record<string, string>>>;
+}
 
 export interface Answer {
   readonly headers: IncomingHttpHeaders;
@@ -18,7 +26,7 @@ export interface Sending {
 
 /** @param address a path, or what a `Location` said. @throws Error when the answer has another status than `expected` */
 export async function ask(
-  registry: Registry,
+  registry: Server,
   method: string,
   address: string,
   expected: number,
@@ -48,7 +56,7 @@ export async function timed(work: () => Promise<unknown>): Promise<number> {
 }
 
 function requestText(
-  registry: Registry,
+  registry: Server,
   method: string,
   path: string,
   headers: Readonly<Record<string, string>>,
@@ -58,7 +66,7 @@ function requestText(
 }
 
 /** Connects with one reused buffer of 1 MiB: what is read is looked at and forgotten. */
-async function open(registry: Registry, onBytes: (bytes: Buffer) => void): Promise<Socket> {
+async function open(registry: Server, onBytes: (bytes: Buffer) => void): Promise<Socket> {
   const [host, port] = registry.host.split(':');
   const socket = connect({
     host: host!,
@@ -78,7 +86,7 @@ async function open(registry: Registry, onBytes: (bytes: Buffer) => void): Promi
 
 /** Reads an answer to its end and throws it away. @throws Error when it is no 200, or ends early */
 export async function discard(
-  registry: Registry,
+  registry: Server,
   path: string,
   headers: Readonly<Record<string, string>>,
   bytes: number,
@@ -111,7 +119,7 @@ export async function discard(
  * @returns answers per second
  */
 export async function headLoad(
-  registry: Registry,
+  registry: Server,
   path: string,
   headers: Readonly<Record<string, string>>,
   { connections, seconds }: { connections: number; seconds: number },

@@ -2,10 +2,9 @@
 import { Agent } from 'node:http';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { ask, timed } from './client.ts';
-import { smallImage, type LargeBlob, type SmallImage } from './content.ts';
+import { ask, timed, type Server } from './client.ts';
+import { manifestOver, smallImage, type LargeBlob, type SmallImage } from './content.ts';
 import { output } from './machine.ts';
-import type { Registry } from './registries.ts';
 import type { Content } from '../test/support/images.ts';
 import { mediaTypes } from '../src/oci/media-types.ts';
 
@@ -13,7 +12,7 @@ const script = path.join(import.meta.dirname, 'wrk.lua');
 
 /** @returns GETs per second by wrk, over these paths in turn. @throws Error when any is not answered 2xx */
 export async function getLoad(
-  registry: Registry,
+  registry: Server,
   paths: readonly string[],
   headers: Readonly<Record<string, string>>,
   { connections, seconds, folder }: { connections: number; seconds: number; folder: string },
@@ -28,16 +27,26 @@ export async function getLoad(
   return Number(figures[1]) / (Number(figures[2]) / 1e6);
 }
 
+/** @returns GETs per second of the tags that {@link pushTags} made, in turn */
+export async function tagLoad(
+  registry: Server,
+  { repository, tags }: { repository: string; tags: number },
+  load: { connections: number; seconds: number; folder: string },
+): Promise<number> {
+  const paths = Array.from({ length: tags }, (_, i) => `/v2/${repository}/manifests/t${i}`);
+  return getLoad(registry, paths, await registry.headers(repository), load);
+}
+
 /** One client with its connections, which are kept. */
 export interface Pusher {
-  readonly registry: Registry;
+  readonly registry: Server;
   readonly repository: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly agent: Agent;
 }
 
 export async function withPusher<T>(
-  registry: Registry,
+  registry: Server,
   repository: string,
   work: (pusher: Pusher) => Promise<T>,
 ): Promise<T> {
@@ -100,11 +109,27 @@ export async function pushImage(pusher: Pusher, tag: string, image: SmallImage):
   await putManifest(pusher, tag, image.manifest);
 }
 
+/** Pushes an image by the tags `t0`, `t1`, ..., each of them on a manifest of its own over the same blobs. */
+export async function pushTags(registry: Server, repository: string, image: SmallImage, tags: number): Promise<void> {
+  const concurrency = 8;
+  await withPusher(registry, repository, async (pusher) => {
+    await pushImage(pusher, 't0', image);
+    let next = 1;
+    const one = async (): Promise<void> => {
+      while (next < tags) {
+        const tag = `t${(next += 1) - 1}`;
+        await putManifest(pusher, tag, manifestOver(image.config, image.layer, tag));
+      }
+    };
+    await Promise.all(Array.from({ length: concurrency }, one));
+  });
+}
+
 let pushed = 0;
 
 /** @returns small images pushed per second, each of five requests: two blobs and a manifest by a new tag */
 export async function pushLoad(
-  registry: Registry,
+  registry: Server,
   repository: string,
   { concurrency, seconds }: { concurrency: number; seconds: number },
 ): Promise<number> {

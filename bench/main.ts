@@ -1,15 +1,14 @@
 // npm run bench [-- --quick] [--rounds N] [PART OF A ROW'S NAME ...]
 //
 // Berth beside Debian's docker-registry on this machine, in one run. A full run writes bench/RESULTS.md.
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { describeMachine, diskSpeed, settleDisk } from './machine.ts';
-import { endPrograms } from './programs.ts';
 import { startBerth, startDockerRegistry, type Registry } from './registries.ts';
-import { line, page, table, type Result, type Subject } from './report.ts';
+import { line, page, resultTable, type Result, type Subject } from './report.ts';
 import { rowsOf, type Row, type Scale } from './rows.ts';
+import { runBenchmark } from './run.ts';
 
 const full: Scale = {
   rounds: 3,
@@ -31,24 +30,9 @@ const minutesMax = 4.5;
 
 const started = performance.now();
 const minutesSoFar = (): number => (performance.now() - started) / 60_000;
-const folder = await mkdtemp(path.join(tmpdir(), 'berth-bench-'));
-const registries: Registry[] = [];
-const interrupted = Promise.withResolvers<NodeJS.Signals>();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupted.resolve);
 
-const bench = run();
-const end = await Promise.race([bench, interrupted.promise]).catch((error: unknown) => {
-  console.error(error);
-  return 'failed' as const;
-});
-// What is under way fails when its servers go; nobody waits for it any more.
-bench.catch(() => undefined);
-endPrograms();
-await Promise.all(registries.map((registry) => registry.stop()));
-await rm(folder, { recursive: true, force: true });
-process.exit(end === undefined ? 0 : 1);
-
-async function run(): Promise<void> {
+await runBenchmark(async (run) => {
+  const { folder } = run;
   const scale = { ...(options.quick ? quick : full), ...(options.rounds && { rounds: Number(options.rounds) }) };
   const rows = rowsOf(scale, folder).filter(
     ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
@@ -60,16 +44,23 @@ async function run(): Promise<void> {
         .join('\n')}`,
     );
   const machine = await describeMachine(folder);
-  for (const start of [startBerth, startDockerRegistry]) registries.push(await start(folder));
+  const registries: Registry[] = [];
+  for (const start of [startBerth, startDockerRegistry])
+    registries.push(
+      await run.keep(
+        () => start(folder),
+        (registry) => registry.stop(),
+      ),
+    );
 
   const results: Result[] = [];
   for (const row of rows) {
-    const measured = await measure(row, scale.rounds);
+    const measured = await measure(row, registries, { rounds: scale.rounds, folder });
     console.error(measured.map(line).join('\n'));
     results.push(...measured);
   }
-  console.log(table(results));
-  if (options.quick || wanted.length > 0) return;
+  console.log(resultTable(results));
+  if (options.quick || wanted.length > 0) return true;
   const versions = registries.map(({ name, version }) => [name, version] as const);
   const text = page({
     date: new Date(),
@@ -79,10 +70,15 @@ async function run(): Promise<void> {
     results,
   });
   await writeFile(path.join(import.meta.dirname, 'RESULTS.md'), text);
-}
+  return true;
+});
 
 /** All rounds of one row, the registries in turns. */
-async function measure(row: Row, rounds: number): Promise<Result[]> {
+async function measure(
+  row: Row,
+  registries: readonly Registry[],
+  { rounds, folder }: { rounds: number; folder: string },
+): Promise<Result[]> {
   for (const registry of registries) await row.prepare?.(registry);
   const values: Partial<Record<Subject, number[]>>[] = row.figures.map(() => ({}));
   for (let round = 0; round < rounds && (round === 0 || minutesSoFar() < minutesMax); round += 1) {

@@ -5,43 +5,21 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { spawnBerth } from '../test/support/berth.ts';
+import { accept, startServer, stopServer, tokenHeaders } from './berth.ts';
+import type { Server } from './client.ts';
 import { output } from './machine.ts';
 
-export interface Registry {
+export interface Registry extends Server {
   readonly name: 'Berth' | 'docker-registry';
   readonly version: string;
-  readonly url: string;
-  readonly host: string;
   /** Of the server itself; Berth's PostgreSQL is a child of it. */
   readonly pid: number;
-  /** The headers that let a client pull from and push to a repository, as docker sends them. */
-  headers(repository: string): Promise<Readonly<Record<string, string>>>;
   stop(): Promise<void>;
 }
 
-/** Longer than a run of the benchmark. */
-const tokenTtlSeconds = 3600;
-const accept =
-  'application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json';
-
-/** Berth as it starts by default: its own PostgreSQL with fsync, blobs on disk, private repositories behind tokens. */
 export async function startBerth(folder: string): Promise<Registry> {
-  const berth = await spawnBerth({
-    BERTH_DATA_DIR: path.join(folder, 'berth'),
-    BERTH_TOKEN_TTL_SECONDS: String(tokenTtlSeconds),
-    BERTH_LOG_LEVEL: 'warn',
-    TMPDIR: folder,
-  });
-  const tokens = new Map<string, Promise<string>>();
-  async function token(repository: string): Promise<string> {
-    const query = new URLSearchParams({ service: 'berth', scope: `repository:${repository}:pull,push` });
-    const basic = Buffer.from(`${berth.admin.username}:${berth.admin.password}`).toString('base64');
-    const answer = await fetch(`${berth.url}/auth/token?${query.toString()}`, {
-      headers: { Authorization: `Basic ${basic}` },
-    });
-    return ((await answer.json()) as { token: string }).token;
-  }
+  const berth = await startServer({ folder, dataDir: path.join(folder, 'berth') });
+  const known = new Map<string, ReturnType<typeof tokenHeaders>>();
   const { version } = JSON.parse(await readFile(path.join(import.meta.dirname, '../package.json'), 'utf8')) as {
     version: string;
   };
@@ -51,14 +29,12 @@ export async function startBerth(folder: string): Promise<Registry> {
     url: berth.url,
     host: berth.host,
     pid: berth.child.pid!,
-    async headers(repository) {
-      const known = tokens.get(repository) ?? token(repository);
-      tokens.set(repository, known);
-      return { Authorization: `Bearer ${await known}`, Accept: accept };
+    headers(repository) {
+      const headers = known.get(repository) ?? tokenHeaders(berth.url, berth.admin, repository);
+      known.set(repository, headers);
+      return headers;
     },
-    async stop() {
-      if (berth.child.exitCode === null) await berth.end('SIGTERM');
-    },
+    stop: () => stopServer(berth),
   };
 }
 

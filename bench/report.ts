@@ -1,5 +1,6 @@
 /** Figures of a run, and how they are written down. */
 import type { Figure } from './rows.ts';
+import { median, number, spread, table } from './table.ts';
 
 export type Subject = 'Berth' | 'docker-registry' | 'dd';
 
@@ -10,12 +11,6 @@ export interface Result {
   readonly values: Readonly<Partial<Record<Subject, readonly number[]>>>;
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-}
-
 /** Berth's figure over the other's in each round: what disturbs the machine for a while disturbs both. */
 function ratios(result: Result, other: Subject): number[] {
   const others = result.values[other] ?? [];
@@ -23,18 +18,6 @@ function ratios(result: Result, other: Subject): number[] {
     const against = others[round];
     return against === undefined ? [] : [value / against];
   });
-}
-
-/** A figure to three digits, thousands parted. */
-function number(value: number): string {
-  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
-
-function spread(values: readonly number[] | undefined): string {
-  if (values === undefined || values.length === 0) return '';
-  const middle = number(median(values));
-  return values.length === 1 ? middle : `${middle} (${number(Math.min(...values))}-${number(Math.max(...values))})`;
 }
 
 function aimOf(result: Result): string {
@@ -71,13 +54,7 @@ export function line(result: Result): string {
   return `${result.row}: ${values.join(', ')} ${result.figure.unit}`;
 }
 
-export function table(results: readonly Result[]): string {
-  const lines = [heads, ...results.map(cells)];
-  const widths = heads.map((_, column) => Math.max(...lines.map((line) => line[column]!.length), 3));
-  const text = lines.map((line) => `| ${line.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`);
-  const rule = `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`;
-  return [text[0]!, rule, ...text.slice(1)].join('\n');
-}
+export const resultTable = (results: readonly Result[]): string => table([heads, ...results.map(cells)]);
 
 export interface Report {
   readonly date: Date;
@@ -100,7 +77,7 @@ Written by \`npm run bench\`; at most ${rounds} rounds, ${minutes.toFixed(1)} mi
 
 ${facts.map(([name, value]) => `- ${name}: ${value}`).join('\n')}
 
-${table(results)}
+${resultTable(results)}
 
 How to read it:
 

@@ -1,8 +1,8 @@
 /** The rows of the benchmark: what is measured, and what Berth aims at. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { discard, headLoad, timed } from './client.ts';
-import { largeBlob, layerBytes, manifestOver, smallImage, configBytes, type LargeBlob } from './content.ts';
-import { getLoad, patchBlob, pushImage, pushLoad, putBlob, putManifest, withPusher, type Pusher } from './load.ts';
+import { largeBlob, layerBytes, smallImage, configBytes, type LargeBlob } from './content.ts';
+import { getLoad, patchBlob, pushLoad, pushTags, putBlob, tagLoad, withPusher, type Pusher } from './load.ts';
 import { peakMemory, resetPeakMemory, type Registry } from './registries.ts';
 
 /** Sizes of a run. */
@@ -61,18 +61,7 @@ function repositoryWith(registry: Registry, tags: number): Promise<{ config: str
 
 async function fill(registry: Registry, tags: number): Promise<{ config: string; manifest: string }> {
   const image = smallImage();
-  const concurrency = 8;
-  await withPusher(registry, repositoryOf(tags), async (pusher: Pusher) => {
-    await pushImage(pusher, 't0', image);
-    let next = 1;
-    const one = async (): Promise<void> => {
-      while (next < tags) {
-        const tag = `t${(next += 1) - 1}`;
-        await putManifest(pusher, tag, manifestOver(image.config, image.layer, tag));
-      }
-    };
-    await Promise.all(Array.from({ length: concurrency }, one));
-  });
+  await pushTags(registry, repositoryOf(tags), image, tags);
   return { config: image.config.digest, manifest: image.manifest.digest };
 }
 
@@ -81,11 +70,9 @@ function manifestRows({ seconds, tags }: Scale, folder: string): Row[] {
     name: `manifest GET by tag, ${count} tag${count === 1 ? '' : 's'}, ${connections} connections`,
     figures: [figure],
     prepare: async (registry) => void (await repositoryWith(registry, count)),
-    async measure(registry) {
-      const name = repositoryOf(count);
-      const paths = Array.from({ length: count }, (_, i) => `/v2/${name}/manifests/t${i}`);
-      return [await getLoad(registry, paths, await registry.headers(name), { connections, seconds, folder })];
-    },
+    measure: async (registry) => [
+      await tagLoad(registry, { repository: repositoryOf(count), tags: count }, { connections, seconds, folder }),
+    ],
   });
   const [one = 1, ...more] = tags;
   const aimed: Figure = { ...perSecond, aim: { of: 'docker-registry', times: 15 } };

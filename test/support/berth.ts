@@ -1,11 +1,10 @@
 /** A Berth for tests: the real thing on a database and a data folder of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import packageJson from '../../package.json' with { type: 'json' };
 import { startBerth } from '../../src/app.ts';
 import { addAccount } from '../../src/access/accounts.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -77,8 +76,15 @@ function environmentOf(databaseUrl: string, dataDir: string): Record<string, str
   };
 }
 
-/** What `npm start` tells Node: a process under test or measurement is started the same way. */
-const nodeArguments = packageJson.scripts.start.split(' ').filter((word) => word.startsWith('--'));
+/** What `npm start` of this tree tells Node: a process under test or measurement is started the same way. */
+async function nodeArguments(root: string): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as {
+    scripts: { start: string };
+  };
+  return scripts.start.split(' ').filter((word) => word.startsWith('--'));
+}
+
+const thisTree = path.resolve(import.meta.dirname, '../..');
 
 export interface BerthProcess {
   readonly url: string;
@@ -90,9 +96,12 @@ export interface BerthProcess {
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
 }
 
-/** Starts `berth serve` as a process of its own, with these `BERTH_*` variables and nothing else. Listens on a free port unless told otherwise. */
-export async function spawnBerth(settings: Record<string, string>): Promise<BerthProcess> {
-  const main = path.resolve(import.meta.dirname, '../../src/main.ts');
+/**
+ * Starts `berth serve` as a process of its own, with these `BERTH_*` variables and nothing else. Listens on a free port unless told otherwise.
+ * @param root another working tree, to run its code
+ */
+export async function spawnBerth(settings: Record<string, string>, root = thisTree): Promise<BerthProcess> {
+  const args = [...(await nodeArguments(root)), path.join(root, 'src/main.ts'), 'serve'];
   const env = {
     BERTH_LISTEN: '127.0.0.1:0',
     BERTH_ADMIN_USERNAME: admin.username,
@@ -100,7 +109,7 @@ export async function spawnBerth(settings: Record<string, string>): Promise<Bert
     PATH: process.env['PATH'],
     ...settings,
   };
-  const child = spawn(process.execPath, [...nodeArguments, main, 'serve'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const errors: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => {
     errors.push(line);
