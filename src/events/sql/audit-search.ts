@@ -1,0 +1,129 @@
+/** Reading the audit log: newest first, along its indexes. */
+import type { Queryer } from '../../database/pool.ts';
+
+/** A row as it is read; what is null was not known, or does not apply. */
+export interface AuditRecord {
+  readonly id: number;
+  readonly at: Date;
+  readonly actor: string;
+  readonly userId: number | null;
+  readonly credentialId: number | null;
+  readonly address: string | null;
+  readonly client: string | null;
+  readonly requestId: string | null;
+  readonly action: string;
+  readonly outcome: 'done' | 'denied';
+  readonly namespaceId: number | null;
+  readonly repositoryId: number | null;
+  readonly target: string;
+  /** Any JSON. */
+  readonly before: unknown;
+  readonly after: unknown;
+  readonly reason: string | null;
+}
+
+const columns = `id, at, actor_name AS actor, user_id AS "userId", credential_id AS "credentialId", address, client,
+  request_id AS "requestId", action, outcome, namespace_id AS "namespaceId", repository_id AS "repositoryId", target,
+  before, after, reason`;
+
+export interface AuditConditions {
+  readonly who?: string | undefined;
+  readonly actions?: readonly string[] | undefined;
+  readonly outcome?: 'done' | 'denied' | undefined;
+  readonly namespaceId?: number | undefined;
+  readonly repositoryId?: number | undefined;
+  readonly target?: string | undefined;
+  readonly targetPrefix?: string | undefined;
+  readonly address?: string | undefined;
+  readonly requestId?: string | undefined;
+  /** Inclusive. */
+  readonly since?: Date | undefined;
+  /** Exclusive. */
+  readonly until?: Date | undefined;
+}
+
+/** Where a page ended. */
+export interface AuditPosition {
+  readonly at: Date;
+  readonly id: number;
+}
+
+interface Bounds {
+  readonly after: AuditPosition | undefined;
+  readonly limit: number;
+}
+
+/**
+ * The parameters of every statement here. All are always there, so that there are few statements, each prepared once, and a
+ * client cannot make more by choosing filters. Times are bounds even when nobody set them: `at >= $2` is a place in an index
+ * where `$2 IS NULL OR at >= $2` is none.
+ */
+const parameters = 14;
+const conditions = `at >= $2::timestamptz AND at < $3::timestamptz AND (at, id) < ($4::timestamptz, $5::bigint)
+  AND ($6::text IS NULL OR actor_name = $6) AND ($7::text[] IS NULL OR action = ANY ($7)) AND ($8::text IS NULL OR outcome = $8)
+  AND ($9::bigint IS NULL OR namespace_id = $9) AND ($10::bigint IS NULL OR repository_id = $10)
+  AND ($11::text IS NULL OR target = $11) AND ($12::text IS NULL OR starts_with(target, $12))
+  AND ($13::text IS NULL OR address = $13) AND ($14::text IS NULL OR request_id = $14)`;
+
+function valuesOf(filter: AuditConditions, { after, limit }: Bounds): unknown[] {
+  return [
+    limit,
+    filter.since ?? '-infinity',
+    filter.until ?? 'infinity',
+    after?.at ?? 'infinity',
+    after?.id ?? 0,
+    filter.who,
+    filter.actions,
+    filter.outcome,
+    filter.namespaceId,
+    filter.repositoryId,
+    filter.target,
+    filter.targetPrefix,
+    filter.address,
+    filter.requestId,
+  ];
+}
+
+const newest = 'ORDER BY at DESC, id DESC LIMIT $1';
+
+/** The newest rows of each key, by a walk along the key's index that ends with the limit, however many rows there are. */
+const walk = (column: string, type: string, keys: string, more = ''): string =>
+  `SELECT found.* FROM unnest(${keys}::${type}[]) AS key CROSS JOIN LATERAL
+     (SELECT * FROM audit_log WHERE ${column} = key AND ${conditions} ${more} ${newest}) AS found`;
+
+const merged = (...walks: string[]): string =>
+  `SELECT ${columns} FROM (${walks.join(' UNION ALL ')}) AS found ${newest}`;
+
+const everything = merged(`(SELECT * FROM audit_log WHERE ${conditions} ${newest})`);
+/** By what is asked for, the narrowest first. Left to the planner, a rare name may be looked for along the whole log. */
+const narrower = {
+  repositoryId: merged(walk('repository_id', 'bigint', 'ARRAY[$10]')),
+  namespaceId: merged(walk('namespace_id', 'bigint', 'ARRAY[$9]')),
+  who: merged(walk('actor_name', 'text', 'ARRAY[$6]')),
+  actions: merged(walk('action', 'text', '$7')),
+} as const;
+
+/** All rows that the filter lets through. */
+export async function findAuditRows(queryer: Queryer, filter: AuditConditions, bounds: Bounds): Promise<AuditRecord[]> {
+  const by = (['repositoryId', 'namespaceId', 'who', 'actions'] as const).find((name) => filter[name] !== undefined);
+  return queryer.query<AuditRecord>(by === undefined ? everything : narrower[by], valuesOf(filter, bounds));
+}
+
+/**
+ * Always along what may be seen, whatever the filter: how long it takes tells nothing of rows that may not. A row of one's own
+ * in a namespace of one's own is found on the first walk only.
+ */
+const visible = merged(
+  walk('user_id', 'bigint', `ARRAY[$${parameters + 1}]`),
+  walk('namespace_id', 'bigint', `$${parameters + 2}`, `AND (user_id = $${parameters + 1}) IS NOT TRUE`),
+);
+
+/** Those of them that an account did, or that are in some namespaces. */
+export async function findVisibleAuditRows(
+  queryer: Queryer,
+  { userId, namespaceIds }: { readonly userId: number | null; readonly namespaceIds: readonly number[] },
+  filter: AuditConditions,
+  bounds: Bounds,
+): Promise<AuditRecord[]> {
+  return queryer.query<AuditRecord>(visible, [...valuesOf(filter, bounds), userId, [...new Set(namespaceIds)]]);
+}
