@@ -6,6 +6,7 @@ export type Config = Readonly<ReturnType<typeof configOf>>;
 
 export function configOf(values: SettingValues) {
   const { BERTH_TLS_CERT: cert, BERTH_TLS_KEY: key } = values;
+  const { BERTH_SMTP_URL: smtpUrl, BERTH_MAIL_FROM: from, BERTH_PUBLIC_URL: publicUrl } = values;
   return Object.freeze({
     listen: Object.freeze(values.BERTH_LISTEN),
     publicUrl: values.BERTH_PUBLIC_URL,
@@ -33,6 +34,32 @@ export function configOf(values: SettingValues) {
       refreshTtlDays: values.BERTH_REFRESH_TOKEN_TTL_DAYS,
       clockSkewSeconds: values.BERTH_TOKEN_CLOCK_SKEW_SECONDS,
     }),
+
+    /** Counts of 0 are no limit. */
+    rateLimits: Object.freeze({
+      store: values.BERTH_RATE_LIMIT_STORE,
+      signInsPerAddressPerMinute: values.BERTH_RATE_LIMIT_SIGN_INS_PER_ADDRESS_PER_MINUTE,
+      signInsPerAccountPerMinute: values.BERTH_RATE_LIMIT_SIGN_INS_PER_ACCOUNT_PER_MINUTE,
+      freeFailures: Object.freeze({
+        perAccountAndAddress: values.BERTH_SIGN_IN_FAILURES_FREE,
+        perAddress: values.BERTH_SIGN_IN_FAILURES_PER_ADDRESS_FREE,
+        perAccount: values.BERTH_SIGN_IN_FAILURES_PER_ACCOUNT_FREE,
+      }),
+      signInDelayMaxSeconds: values.BERTH_SIGN_IN_DELAY_SECONDS_MAX,
+      knownAddressDays: values.BERTH_KNOWN_ADDRESS_DAYS,
+      tokensPerAddressPerMinute: values.BERTH_RATE_LIMIT_TOKENS_PER_ADDRESS_PER_MINUTE,
+      tokensPerAccountPerMinute: values.BERTH_RATE_LIMIT_TOKENS_PER_ACCOUNT_PER_MINUTE,
+      anonymousPullsPer6Hours: values.BERTH_RATE_LIMIT_ANONYMOUS_PULLS_PER_6_HOURS,
+      accountPullsPer6Hours: values.BERTH_RATE_LIMIT_ACCOUNT_PULLS_PER_6_HOURS,
+      pushesPerAddressPerHour: values.BERTH_RATE_LIMIT_PUSHES_PER_ADDRESS_PER_HOUR,
+      pushesPerAccountPerHour: values.BERTH_RATE_LIMIT_PUSHES_PER_ACCOUNT_PER_HOUR,
+    }),
+
+    /** Undefined: no mail is sent. Links in mails lead to `publicUrl`, never to what a request claims to have asked. */
+    mail:
+      smtpUrl === undefined || from === undefined || publicUrl === undefined
+        ? undefined
+        : Object.freeze({ smtpUrl, from, publicUrl }),
 
     sparseManifests: values.BERTH_SPARSE_MANIFESTS,
     limits: Object.freeze({

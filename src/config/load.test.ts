@@ -115,6 +115,22 @@ describe('problems', () => {
     ]);
   });
 
+  test('a mail server needs an address to send from, and one for the links in mails to lead to', () => {
+    const from = { BERTH_MAIL_FROM: 'Berth@Hub.example' };
+    const publicUrl = { BERTH_PUBLIC_URL: 'https://hub.example' };
+    const server = { BERTH_SMTP_URL: 'smtp://user:pass@mail.hub.example:587?requireTLS=true' };
+    expect(problemsOf(server)).toEqual([
+      'BERTH_MAIL_FROM: expected, because BERTH_SMTP_URL is set',
+      'BERTH_PUBLIC_URL: expected, because BERTH_SMTP_URL is set',
+    ]);
+    expect(parseConfig({ ...from, ...publicUrl }).mail).toBeUndefined();
+    expect(parseConfig({ ...from, ...publicUrl, ...server }).mail).toEqual({
+      smtpUrl: server.BERTH_SMTP_URL,
+      from: 'berth@hub.example',
+      publicUrl: new URL('https://hub.example'),
+    });
+  });
+
   test('no message and no listing contains a secret', () => {
     const secret = 'mysql://berth:hunter2-hunter2@db/berth';
     const password = 'hunter2\u0007hunter2';
@@ -150,6 +166,10 @@ describe('values', () => {
     ['BERTH_TRUSTED_PROXIES', '10.0.0.0/33'],
     ['BERTH_TRUSTED_PROXIES', '10.0.0.0/8/8'],
     ['BERTH_TRUSTED_PROXIES', '10.0.0.1,proxy'],
+    ['BERTH_MAIL_FROM', 'berth'],
+    ['BERTH_MAIL_FROM', 'Berth <berth@hub.example>'],
+    ['BERTH_MAIL_FROM', 'berth@hub.example\r\nBcc: eve@hub.example'],
+    ['BERTH_MAIL_FROM', `${'a'.repeat(65)}@hub.example`],
     ['BERTH_ADMIN_USERNAME', 'Admin'],
     ['BERTH_ADMIN_USERNAME', 'a..b'],
     ['BERTH_DATA_DIR', 'a\0b'],
@@ -157,6 +177,25 @@ describe('values', () => {
     ['BERTH_PAGE_SIZE_MAX', '1e3'],
     ['BERTH_PAGE_SIZE_MAX', '-1'],
   ])('%s %j is refused', (name, text) => expect(problemsOf({ [name]: text })).toHaveLength(1));
+
+  test.each([
+    'smtp://mail.example',
+    'smtps://user:p%40ss@mail.example:465/',
+    'smtp://[::1]:25',
+    'smtp://mail.example?requireTLS=true&tls.rejectUnauthorized=false&name=hub.example',
+  ])('BERTH_SMTP_URL %s', (text) => expect(settingOf('BERTH_SMTP_URL').type.safeParse(text).success).toBe(true));
+
+  test.each([
+    'mail.example:25',
+    'http://mail.example',
+    'smtp://',
+    'smtp://user:100%@mail.example',
+    'smtp://mail.example/path',
+    'smtp://mail.example?logger=true&debug=true',
+    'smtp://mail.example?pool=true',
+  ])('BERTH_SMTP_URL %s is refused', (text) =>
+    expect(settingOf('BERTH_SMTP_URL').type.safeParse(text).success).toBe(false),
+  );
 
   test('a trusted proxy is recognized in every form of its address', () => {
     const { trustedProxies } = parseConfig({ BERTH_TRUSTED_PROXIES: '10.0.0.1, fd00::/8' });
@@ -170,8 +209,9 @@ describe('values', () => {
     fc.assert(
       fc.property(fc.constantFrom(...settingNames), fc.string({ unit: 'binary' }), (name, text) => {
         const expected = text === '' || settingOf(name).type.safeParse(text).success ? 0 : 1;
-        const pair = /_TLS_/.test(name) && text !== '' ? 1 : 0;
-        expect(problemsOf({ [name]: text })).toHaveLength(expected + pair);
+        const needed = { BERTH_TLS_CERT: 1, BERTH_TLS_KEY: 1, BERTH_SMTP_URL: 2 } as Record<string, number>;
+        const alone = text === '' ? 0 : (needed[name] ?? 0);
+        expect(problemsOf({ [name]: text })).toHaveLength(expected + alone);
       }),
     );
   });
@@ -179,7 +219,8 @@ describe('values', () => {
 
 test('every setting whose name ends in a unit says so, and has one meaning', () => {
   for (const name of settingNames) {
-    const inName = /_(BYTES|SECONDS|HOURS|DAYS)(_MAX)?$/.exec(name)?.[1]?.toLowerCase();
+    // What counts "per 6 hours" is no number of hours.
+    const inName = /(?<!_PER_\d)_(BYTES|SECONDS|HOURS|DAYS)(_MAX)?$/.exec(name)?.[1]?.toLowerCase();
     expect([name, settingOf(name).unit]).toEqual([name, inName]);
   }
 });

@@ -75,6 +75,9 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
   if (isSet('BERTH_TLS_CERT') !== isSet('BERTH_TLS_KEY')) {
     problems.push('BERTH_TLS_CERT and BERTH_TLS_KEY: expected both or none');
   }
+  for (const name of ['BERTH_MAIL_FROM', 'BERTH_PUBLIC_URL'] as const) {
+    if (isSet('BERTH_SMTP_URL') && !isSet(name)) problems.push(`${name}: expected, because BERTH_SMTP_URL is set`);
+  }
   if (inEffect.some(({ name, source }) => name === 'BERTH_CONFIG' && source === 'berth.yaml')) {
     problems.push('BERTH_CONFIG (in berth.yaml): expected in the environment only');
   }

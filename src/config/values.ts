@@ -2,6 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { parseAddressSet } from './address-set.ts';
+import { parseEmailAddress } from './email-address.ts';
 
 /**
  * The kinds of value that a setting may have: each parses the text of an environment variable, and its description
@@ -62,6 +63,21 @@ export const publicUrl = parsed('an http:// or https:// URL without a path, quer
 export const postgresUrl = parsed('a postgres:// URL', (value) =>
   /^postgres(?:ql)?:$/.test(new URL(value).protocol) ? value : undefined,
 );
+
+/** What a mail server's address may carry beside itself. Not what would keep connections open or print the mails. */
+const smtpOption = /^(requireTLS|name|tls\.(rejectUnauthorized|servername|minVersion))$/;
+
+/** Kept as text, which `nodemailer` reads whole. */
+export const smtpUrl = parsed('an smtp:// or smtps:// URL', (value) => {
+  const url = new URL(value);
+  // Throws where nodemailer would, when the first mail is sent.
+  for (const part of [url.username, url.password]) decodeURIComponent(part);
+  const plain = /^\/?$/.test(url.pathname) && [...url.searchParams.keys()].every((name) => smtpOption.test(name));
+  return /^smtps?:$/.test(url.protocol) && url.hostname !== '' && plain ? value : undefined;
+});
+
+/** A mail address, without a name. */
+export const emailAddress = parsed('a mail address', parseEmailAddress);
 
 /** A path, made absolute from the working directory. */
 export const path = parsed('a path', (value) => (value.includes('\0') ? undefined : resolve(value)));
