@@ -2,8 +2,10 @@
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
+import { commandLine } from './access/actor.ts';
 import { createAuthenticator } from './access/authenticate.ts';
 import { createSigningKeys } from './access/keys.ts';
+import { createLastUse } from './access/last-use.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
 import { generatePassword } from './access/passwords.ts';
 import { createTokenService } from './access/token-service.ts';
@@ -106,7 +108,11 @@ export async function addUser(
 ): Promise<{ password?: string }> {
   const generated = user.password === undefined ? generatePassword() : undefined;
   await withDatabase(config, logger, (database) =>
-    addAccount(database, { username: user.username, password: user.password ?? generated!, admin: user.admin }),
+    addAccount(
+      database,
+      { username: user.username, password: user.password ?? generated!, admin: user.admin },
+      commandLine('berth user add'),
+    ),
   );
   return generated === undefined ? {} : { password: generated };
 }
@@ -208,9 +214,18 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     ttlSeconds: config.tokens.ttlSeconds,
     clockSkewSeconds: config.tokens.clockSkewSeconds,
   });
-  const authenticator = createAuthenticator(database, tokens);
+  const lastUse = createLastUse(database, (error) =>
+    logger.warn({ err: error }, 'the last use of some credentials could not be written'),
+  );
+  const authenticator = createAuthenticator(database, tokens, lastUse);
   const lookup = createLookup(database);
-  const tokenService = createTokenService({ database, lookup, tokens, refreshTtlDays: config.tokens.refreshTtlDays });
+  const tokenService = createTokenService({
+    database,
+    lookup,
+    tokens,
+    lastUse,
+    refreshTtlDays: config.tokens.refreshTtlDays,
+  });
 
   const repositories = createRepositories(database, config.defaultVisibility);
   const commitBlob = createCommitBlob({ database, store, repositories, reviewDelayHours });
@@ -232,8 +247,8 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   let stopping = false;
   const routers = [
     createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
-    createTokenRouter({ authenticator, tokenService, keys, logger, bodyBytesMax: limits.requestBodyBytesMax }),
-    createRepositoryRouter({ authenticator, lookup, repositories, bodyBytesMax: limits.requestBodyBytesMax }),
+    createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
+    createRepositoryRouter({ authenticator, lookup, repositories, database, bodyBytesMax: limits.requestBodyBytesMax }),
   ];
   const server = await listen({ oci, rest: createExpress(routers, logger), tls: config.tls, limits }, config.listen);
   return {
@@ -241,6 +256,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     async stop() {
       stopping = true;
       await server.stop();
+      await lastUse.close();
     },
   };
 }

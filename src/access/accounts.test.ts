@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import { createDatabase, type Database } from '../database/pool.ts';
+import { commandLine } from './actor.ts';
 import { AccountError, addAccount, ensureAdmin } from './accounts.ts';
 import { verifyPassword } from './passwords.ts';
 import { findPassword } from './sql/accounts.ts';
@@ -48,19 +49,23 @@ describe('the administrator of the settings', () => {
   });
 });
 
+const actor = commandLine('test');
+
 describe('adding an account', () => {
   test.each(['', 'Alice', 'a/b', '_', 'a..b', 'x'.repeat(65), 'a b', 'ä'])('refuses the name %j', async (username) => {
-    await expect(addAccount(database, { username, password: 'long enough', admin: false })).rejects.toThrow(
+    await expect(addAccount(database, { username, password: 'long enough', admin: false }, actor)).rejects.toThrow(
       AccountError,
     );
   });
 
   test('refuses a name that somebody has, and one that is the namespace of repositories', async () => {
     const account = { username: 'alice', password: 'long enough', admin: false };
-    await addAccount(database, account);
-    await expect(addAccount(database, account)).rejects.toThrow('already a user named alice');
-    await database.query("INSERT INTO namespaces (name) VALUES ('acme')");
-    await expect(addAccount(database, { ...account, username: 'acme' })).rejects.toThrow('already the namespace');
+    await addAccount(database, account, actor);
+    await expect(addAccount(database, account, actor)).rejects.toThrow('already a user named alice');
+    await database.query("INSERT INTO namespaces (name, kind) VALUES ('acme', 'organization')");
+    await expect(addAccount(database, { ...account, username: 'acme' }, actor)).rejects.toThrow(
+      'already the namespace',
+    );
     expect(await findPassword(database, 'acme')).toBeUndefined();
   });
 });

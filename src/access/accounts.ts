@@ -1,22 +1,19 @@
 /** Accounts: who there is, and the first one. */
 import type { Database, Queryer } from '../database/pool.ts';
-import { parseRepositoryName } from '../oci/reference.ts';
+import type { Actor } from '../events/actor.ts';
+import { recordAudit } from '../events/audit.ts';
+import { commandLine } from './actor.ts';
+import { accountNameLengthMax, isAccountName, isReservedName } from './names.ts';
 import { hashPassword, verifyPassword } from './passwords.ts';
-import {
-  claimNamespace,
-  findPassword,
-  insertPassword,
-  insertUser,
-  lockAdministrator,
-  replacePassword,
-} from './sql/accounts.ts';
+import { findPassword, insertPassword, insertUser, lockAdministrator, replacePassword } from './sql/accounts.ts';
+import { insertNamespace } from './sql/namespaces.ts';
+import { refreshGrantedRoles } from './sql/roles.ts';
 
 /** A name or password that cannot be taken; the message is for the person who chose it. */
 export class AccountError extends Error {
   override readonly name = 'AccountError';
 }
 
-const usernameLengthMax = 64;
 const passwordLengthMin = 8;
 const passwordLengthMax = 256;
 
@@ -26,44 +23,57 @@ export interface NewAccount {
   readonly admin: boolean;
 }
 
-/** A user name is also the first component of repository names, so it must be able to be one. */
-function checkAccount({ username, password }: NewAccount): void {
-  const valid = username.length <= usernameLengthMax && !username.includes('/') && isRepositoryName(username);
-  if (!valid)
+/** A user name is also the first component of repository names, so it must be able to be one. @throws AccountError */
+function checkUsername(username: string): void {
+  if (!isAccountName(username))
     throw new AccountError(
-      `the user name "${username.slice(0, 80)}" is not valid: use at most ${usernameLengthMax} lower-case letters and digits, parted by single dots, dashes or underscores`,
+      `the user name "${username.slice(0, 80)}" is not valid: use at most ${accountNameLengthMax} lower-case letters and digits, parted by single dots, dashes or underscores`,
     );
-  if (password.length < passwordLengthMin || password.length > passwordLengthMax) {
-    throw new AccountError(`the password must have between ${passwordLengthMin} and ${passwordLengthMax} characters`);
-  }
 }
 
-function isRepositoryName(text: string): boolean {
-  try {
-    parseRepositoryName(text);
-    return true;
-  } catch {
-    return false;
-  }
+/** @throws AccountError */
+export function checkPassword(password: string): void {
+  if (password.length < passwordLengthMin || password.length > passwordLengthMax)
+    throw new AccountError(`the password must have between ${passwordLengthMin} and ${passwordLengthMax} characters`);
 }
 
 /**
  * Adds an account together with its namespace.
  * @throws AccountError when the name is taken or cannot be one, or the password is too short
  */
-export async function addAccount(database: Database, account: NewAccount): Promise<void> {
-  checkAccount(account);
+export async function addAccount(database: Database, account: NewAccount, actor: Actor): Promise<void> {
+  checkUsername(account.username);
+  if (isReservedName(account.username))
+    throw new AccountError(`the name ${account.username} is reserved; choose another one`);
+  checkPassword(account.password);
   const secretHash = await hashPassword(account.password);
-  await database.transaction((queryer) => insertAccount(queryer, account, secretHash));
+  await database.transaction((queryer) => insertAccount(queryer, account, secretHash, actor));
 }
 
-async function insertAccount(queryer: Queryer, { username, admin }: NewAccount, secretHash: string): Promise<void> {
+/**
+ * Adds an account whose name and password were checked, with its namespace, in the caller's transaction.
+ * @returns its id
+ * @throws AccountError when the name is taken
+ */
+export async function insertAccount(
+  queryer: Queryer,
+  { username, admin }: Omit<NewAccount, 'password'>,
+  secretHash: string,
+  actor: Actor,
+): Promise<number> {
   const userId = await insertUser(queryer, username, admin);
   if (userId === undefined) throw new AccountError(`there is already a user named ${username}`);
   await insertPassword(queryer, userId, secretHash);
-  const ownerId = await claimNamespace(queryer, username, userId);
-  if (ownerId !== userId) throw new AccountError(`the name ${username} is already the namespace of other repositories`);
+  const namespaceId = await insertNamespace(queryer, username, 'user', userId);
+  if (namespaceId === undefined)
+    throw new AccountError(`the name ${username} is already the namespace of other repositories`);
+  await refreshGrantedRoles(queryer, namespaceId);
+  await recordAudit(queryer, actor, { action: 'user.create', target: username, after: { admin }, outcome: 'done' });
+  return userId;
 }
+
+/** What is done by the settings, at the start of a process. */
+const startup = commandLine('settings');
 
 /**
  * Makes sure that the administrator of the settings exists. A password given there is the truth: when it is not the
@@ -83,11 +93,13 @@ export async function ensureAdmin(
     const existing = await findPassword(queryer, username);
     if (existing === undefined) {
       const account = { username, password: password ?? (await generate()), admin: true };
-      checkAccount(account);
-      await insertAccount(queryer, account, await hashPassword(account.password));
+      checkUsername(username);
+      checkPassword(account.password);
+      await insertAccount(queryer, account, await hashPassword(account.password), startup);
     } else if (password !== undefined && !(await verifyPassword(password, existing.secret_hash))) {
-      checkAccount({ username, password, admin: true });
+      checkPassword(password);
       await replacePassword(queryer, existing.user_id, await hashPassword(password));
+      await recordAudit(queryer, startup, { action: 'user.password', target: username, outcome: 'done' });
     }
   });
 }

@@ -2,10 +2,14 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Database } from '../database/pool.ts';
+import type { RequestOrigin } from './actor.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
+import type { LastUse } from './last-use.ts';
 import { verifyNothing, verifyPassword } from './passwords.ts';
+import { hashOfSecret, isSecret } from './secrets.ts';
 import { findPassword, type PasswordRow } from './sql/accounts.ts';
+import { findSecret } from './sql/credentials.ts';
 import type { AccessTokens } from './tokens.ts';
 
 export interface Authenticator {
@@ -13,12 +17,15 @@ export interface Authenticator {
    * Reads the header of a request to the data plane: Bearer or Basic.
    * @throws UnauthorizedError without a header, and when what it holds is malformed, wrong or expired
    */
-  authenticate(authorization: string | undefined): Promise<Caller>;
+  authenticate(authorization: string | undefined, origin: RequestOrigin): Promise<Caller>;
   /**
-   * Verifies a name and password. Takes the same time whether or not the account exists.
+   * Verifies a name with a password, a personal access token or a robot's token. For passwords it takes the same time whether
+   * or not the account exists. A password is not enough for an account with a second factor; tokens are.
    * @throws UnauthorizedError
    */
-  verifyBasic(username: string, password: string): Promise<Caller>;
+  verifyBasic(username: string, password: string, origin: RequestOrigin): Promise<Caller>;
+  /** Only the password, whatever else the account asks for; undefined when it is wrong. The same time in all cases. */
+  verifyPasswordOf(username: string, password: string): Promise<PasswordRow | undefined>;
 }
 
 /** A verified password is remembered this long (as a keyed digest): argon2 costs 36 ms, and scripts send Basic with every request. */
@@ -29,7 +36,9 @@ const basicBytesMax = 4096;
 
 const wrongPassword = 'the user name or password is not right';
 
-export function createAuthenticator(database: Database, tokens: AccessTokens): Authenticator {
+const secondFactor = 'this account has a second factor: use a personal access token in place of the password';
+
+export function createAuthenticator(database: Database, tokens: AccessTokens, lastUse: LastUse): Authenticator {
   const digestKey = randomBytes(32);
   const remembered = new LRUCache<string, Promise<boolean>>({ max: rememberedMax, ttl: rememberedMs });
 
@@ -50,21 +59,38 @@ export function createAuthenticator(database: Database, tokens: AccessTokens): A
     return pending;
   }
 
-  async function verifyBasic(username: string, password: string): Promise<Caller> {
+  async function verifyPasswordOf(username: string, password: string): Promise<PasswordRow | undefined> {
     // PostgreSQL's text has no NUL, and so no account's name.
     const row = username.includes('\0') ? undefined : await findPassword(database, username);
     const right = row === undefined ? await verifyNothing(password) : await matches(password, row);
-    if (row === undefined || !right) throw new UnauthorizedError({ message: wrongPassword });
+    return right ? row : undefined;
+  }
+
+  async function verifySecret(username: string, secret: string, origin: RequestOrigin): Promise<Caller> {
+    const row = await findSecret(database, hashOfSecret(secret));
+    // A token is good for its own account's name only: "Login Succeeded" must not lie about who logged in.
+    if (row === undefined || (row.kind !== 'token' && row.kind !== 'robot') || row.login !== username)
+      throw new UnauthorizedError({ message: wrongPassword });
+    lastUse.note(row.credential_id, origin);
+    return { credentialId: row.credential_id, kid: null, scopes: null };
+  }
+
+  async function verifyBasic(username: string, password: string, origin: RequestOrigin): Promise<Caller> {
+    if (isSecret(password)) return verifySecret(username, password, origin);
+    const row = await verifyPasswordOf(username, password);
+    if (row === undefined) throw new UnauthorizedError({ message: wrongPassword });
+    if (row.totp) throw new UnauthorizedError({ message: secondFactor });
     return { credentialId: row.credential_id, kid: null, scopes: null };
   }
 
   return {
     verifyBasic,
-    async authenticate(authorization) {
+    verifyPasswordOf,
+    async authenticate(authorization, origin) {
       if (authorization === undefined) throw new UnauthorizedError();
       if (/^bearer /i.test(authorization)) return tokens.verify(authorization.slice(7).trim());
       const basic = parseBasic(authorization);
-      return verifyBasic(basic.username, basic.password);
+      return verifyBasic(basic.username, basic.password, origin);
     },
   };
 }

@@ -75,7 +75,10 @@ export function createSigningKeys(database: Database): SigningKeys {
     },
     async rotate() {
       const row = generateKey();
-      await insertSigningKey(database, row);
+      await database.transaction(async (queryer) => {
+        await lockSigningKeys(queryer);
+        await insertSigningKey(queryer, row);
+      });
       return row.kid;
     },
   };

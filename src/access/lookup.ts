@@ -4,7 +4,14 @@ import type { Database } from '../database/pool.ts';
 import { namespaceOf, type RepositoryName } from '../oci/reference.ts';
 import type { Caller } from './caller.ts';
 import type { RepositoryFacts, Subject } from './policy.ts';
-import { factsOf, subjectColumns, subjectJoins, subjectOf, type SubjectRow } from './sql/subject.ts';
+import {
+  factsOf,
+  pullingSubjectJoins,
+  subjectColumns,
+  subjectJoins,
+  subjectOf,
+  type SubjectRow,
+} from './sql/subject.ts';
 
 /** The live state of a caller and of one repository, read in one statement. */
 export interface Standing {
@@ -12,15 +19,20 @@ export interface Standing {
   readonly facts: RepositoryFacts;
   /** Null when there is no such repository. */
   readonly repositoryId: number | null;
+  /** The repository's namespace, or that of the name; null when there is none. */
+  readonly namespaceId: number | null;
 }
 
-/** @param name null for questions that are only about the caller */
-export type Lookup = (caller: Caller, name: RepositoryName | null) => Promise<Standing>;
+/**
+ * @param name null for questions that are only about the caller
+ * @param following whether a former name of a repository finds it: for pulls only
+ */
+export type Lookup = (caller: Caller, name: RepositoryName | null, following?: 'aliases') => Promise<Standing>;
 
-const statement = `
+const statementOver = (joins: string): string => `
   SELECT ${subjectColumns}
   FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, i)
-  ${subjectJoins}
+  ${joins}
   ORDER BY question.i`;
 
 interface Question {
@@ -47,17 +59,25 @@ export function subjectParameters(questions: readonly Question[]): unknown[] {
 }
 
 export function standingOf(row: SubjectRow): Standing {
-  return { subject: subjectOf(row), facts: factsOf(row), repositoryId: row.repository_id };
+  return {
+    subject: subjectOf(row),
+    facts: factsOf(row),
+    repositoryId: row.repository_id,
+    namespaceId: row.namespace_id,
+  };
 }
 
 export function createLookup(database: Database): Lookup {
-  const ask: Ask<Question, Standing> = createBatch(
-    async (questions) => {
-      const rows = await database.hot.query<SubjectRow>(statement, subjectParameters(questions));
-      return rows.map(standingOf);
-    },
-    subjectKey,
-    hotBatch,
-  );
-  return (caller, name) => ask({ caller, name });
+  const askWith = (statement: string): Ask<Question, Standing> =>
+    createBatch(
+      async (questions) => {
+        const rows = await database.hot.query<SubjectRow>(statement, subjectParameters(questions));
+        return rows.map(standingOf);
+      },
+      subjectKey,
+      hotBatch,
+    );
+  const exact = askWith(statementOver(subjectJoins));
+  const pulling = askWith(statementOver(pullingSubjectJoins));
+  return (caller, name, following) => (following === 'aliases' ? pulling : exact)({ caller, name });
 }

@@ -2,14 +2,16 @@
  * Docker's token protocol: who may have which token.
  * https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
  */
-import { createHash, randomBytes } from 'node:crypto';
 import type { Database } from '../database/pool.ts';
+import type { RequestOrigin } from './actor.ts';
 import { parseRepositoryName, type RepositoryName } from '../oci/reference.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
 import type { Lookup } from './lookup.ts';
+import type { LastUse } from './last-use.ts';
 import { grantScope } from './policy.ts';
 import type { Scope } from './scopes.ts';
+import { createSecret, hashOfSecret } from './secrets.ts';
 import { findRefreshToken, insertRefreshToken } from './sql/tokens.ts';
 import type { AccessTokens } from './tokens.ts';
 
@@ -24,22 +26,27 @@ export interface IssuedToken {
 export interface TokenService {
   /** An access token; what the caller may not do is left out of it. @throws UnauthorizedError when the caller is not alive */
   issue(caller: Caller, username: string, asked: readonly Scope[]): Promise<IssuedToken>;
-  /** A token that stands for the password of this caller until either is revoked. Random, stored hashed, shown once. */
+  /** A token that stands for the password or token of this caller until either is revoked. Random, stored hashed, shown once. */
   createRefreshToken(caller: Caller): Promise<string>;
   /** Who a refresh token stands for. @throws UnauthorizedError when it is unknown, expired or revoked */
-  redeem(refreshToken: string): Promise<{ caller: Caller; username: string }>;
+  redeem(refreshToken: string, origin: RequestOrigin): Promise<{ caller: Caller; username: string }>;
 }
 
 export interface TokenServiceParts {
   readonly database: Database;
   readonly lookup: Lookup;
   readonly tokens: AccessTokens;
+  readonly lastUse: LastUse;
   readonly refreshTtlDays: number;
 }
 
-const refreshTokenBytes = 32;
-
-export function createTokenService({ database, lookup, tokens, refreshTtlDays }: TokenServiceParts): TokenService {
+export function createTokenService({
+  database,
+  lookup,
+  tokens,
+  lastUse,
+  refreshTtlDays,
+}: TokenServiceParts): TokenService {
   async function grant(caller: Caller, scope: Scope): Promise<Scope | null> {
     const name = scope.type === 'repository' ? nameOf(scope) : null;
     const { subject, facts } = await lookup(caller, name);
@@ -59,29 +66,25 @@ export function createTokenService({ database, lookup, tokens, refreshTtlDays }:
     },
     async createRefreshToken(caller) {
       const { subject } = await lookup(caller, null);
-      if (subject === null || subject.user === null)
+      if (subject === null || (subject.user === null && subject.robot === null))
         throw new UnauthorizedError({ message: 'only an account can have a refresh token' });
-      const token = randomBytes(refreshTokenBytes).toString('base64url');
+      const { text, hash } = createSecret();
       await insertRefreshToken(database, {
-        userId: subject.user.id,
+        userId: subject.user?.id ?? null,
         rootId: caller.credentialId,
-        secretHash: hashOf(token),
+        secretHash: hash,
         ttlDays: refreshTtlDays,
       });
-      return token;
+      return text;
     },
-    async redeem(refreshToken) {
-      const row = await findRefreshToken(database, hashOf(refreshToken));
+    async redeem(refreshToken, origin) {
+      const row = await findRefreshToken(database, hashOfSecret(refreshToken));
       if (row === undefined)
         throw new UnauthorizedError({ message: 'the refresh token is unknown, expired or revoked; log in again' });
+      lastUse.note(row.credential_id, origin);
       return { caller: { credentialId: row.credential_id, kid: null, scopes: null }, username: row.username };
     },
   };
-}
-
-/** A random token needs no slow hash: there is nothing to guess. */
-function hashOf(token: string): string {
-  return createHash('sha256').update(token).digest('hex');
 }
 
 /** A name that cannot be one has no repository, and no rights. */

@@ -7,6 +7,8 @@ import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } fr
 import type { Subject } from '../access/policy.ts';
 import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database } from '../database/pool.ts';
+import type { Actor } from '../events/actor.ts';
+import { recordAudit } from '../events/audit.ts';
 import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/reference.ts';
@@ -41,12 +43,12 @@ export interface Blobs {
   /** Streams part of a blob; see the port for how the buffers are lent. */
   read(blob: Blob, range: ByteRange): Promise<AsyncIterable<Buffer>>;
   /** Links a blob that is there already; false when there is nothing to mount. The caller has checked that the source may be read. */
-  mount(name: RepositoryName, digest: Digest): Promise<boolean>;
+  mount(name: RepositoryName, digest: Digest, actor: Actor): Promise<boolean>;
   isLinked(repositoryId: number, digest: Digest): Promise<boolean>;
   /** Whether the blob is in any repository that the subject may read. */
   isReadable(subject: Subject, digest: Digest): Promise<boolean>;
   /** Removes the link; the bytes are left to the garbage collector. @throws RegistryError `blobUnknown`, `blobInUse` */
-  unlink(name: RepositoryName, digest: Digest): Promise<void>;
+  unlink(name: RepositoryName, digest: Digest, actor: Actor): Promise<void>;
 }
 
 export interface BlobParts {
@@ -97,30 +99,29 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
 
     read: (blob, range) => store.read(blob.storageKey, range),
 
-    mount: (name, digest) =>
+    mount: (name, digest, actor) =>
       database.transaction(async (queryer) => {
         const stored = digestToBytes(digest);
         if (!(await shareBlob(queryer, stored))) return false;
-        const repositoryId = await repositories.ensure(queryer, name);
+        const { id: repositoryId, namespaceId } = await repositories.ensure(queryer, name, actor);
         await insertLink(queryer, repositoryId, stored);
         await queueLinkReviews(queryer, repositoryId, [stored], 'mounted', reviewDelayHours);
+        const target = `${name}@${digest}`;
+        await recordAudit(queryer, actor, { action: 'blob.mount', namespaceId, repositoryId, target, outcome: 'done' });
         return true;
       }),
 
     isLinked: (repositoryId, digest) => hasLink(database, repositoryId, digestToBytes(digest)),
 
-    isReadable: (subject, digest) =>
-      hasReadableLink(database, digestToBytes(digest), {
-        userId: subject.user?.id ?? null,
-        admin: subject.user?.admin === true,
-      }),
+    isReadable: (subject, digest) => hasReadableLink(database, digestToBytes(digest), subject),
 
-    unlink: (name, digest) =>
+    unlink: (name, digest, actor) =>
       database.transaction(async (queryer) => {
         const stored = digestToBytes(digest);
-        const repositoryId = await shareRepository(queryer, name);
-        if (repositoryId === undefined || !(await lockLink(queryer, repositoryId, stored)))
+        const repository = await shareRepository(queryer, name);
+        if (repository === undefined || !(await lockLink(queryer, repository.id, stored)))
           throw new RegistryError('blobUnknown', { detail: { digest } });
+        const { id: repositoryId, namespaceId } = repository;
         // Locked first, looked second: a push that named this blob has committed, or will find the link gone.
         const user = await findReferringManifest(queryer, repositoryId, stored);
         if (user !== undefined) {
@@ -132,6 +133,14 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
         }
         await deleteLink(queryer, repositoryId, stored);
         await queueBlobReview(queryer, stored, 'link-deleted', reviewDelayHours);
+        const target = `${name}@${digest}`;
+        await recordAudit(queryer, actor, {
+          action: 'blob.delete',
+          namespaceId,
+          repositoryId,
+          target,
+          outcome: 'done',
+        });
       }),
   };
 }

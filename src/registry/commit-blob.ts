@@ -1,5 +1,7 @@
 /** The moment a blob becomes true: its bytes are durable in storage, then one transaction says so. */
 import type { Database, Queryer } from '../database/pool.ts';
+import type { Actor } from '../events/actor.ts';
+import { recordAudit } from '../events/audit.ts';
 import { digestToBytes, type Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/reference.ts';
 import type { BlobStore, UploadState } from '../storage/port.ts';
@@ -7,9 +9,14 @@ import type { Repositories } from './repositories.ts';
 import { insertLink, insertOrShareBlob, queueStorageDeletion } from './sql/blobs.ts';
 import { queueLinkReviews } from './sql/reviews.ts';
 
-export interface FinishedUpload {
+/** What an upload is to become, and who says so. */
+export interface BlobTarget {
   readonly name: RepositoryName;
   readonly digest: Digest;
+  readonly actor: Actor;
+}
+
+export interface FinishedUpload extends BlobTarget {
   readonly size: number;
   readonly state: UploadState;
 }
@@ -36,11 +43,19 @@ export function createCommitBlob({ database, store, repositories, reviewDelayHou
     const key = await store.commit(upload.state, upload.digest, upload.size);
     const digest = digestToBytes(upload.digest);
     await database.transaction(async (queryer) => {
-      const repositoryId = await repositories.ensure(queryer, upload.name);
+      const { id: repositoryId, namespaceId } = await repositories.ensure(queryer, upload.name, upload.actor);
       const kept = await insertOrShareUntilThere(queryer, digest, upload.size, key);
       if (kept !== key) await queueStorageDeletion(queryer, key, 'the same blob was already there');
       await insertLink(queryer, repositoryId, digest);
       await queueLinkReviews(queryer, repositoryId, [digest], 'uploaded', reviewDelayHours);
+      await recordAudit(queryer, upload.actor, {
+        action: 'blob.push',
+        namespaceId,
+        repositoryId,
+        target: `${upload.name}@${upload.digest}`,
+        after: { size: upload.size },
+        outcome: 'done',
+      });
       await endSession?.(queryer);
     });
   };

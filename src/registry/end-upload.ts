@@ -3,9 +3,8 @@ import { randomUUID } from 'node:crypto';
 import type { Database, Queryer } from '../database/pool.ts';
 import { digestAlgorithm, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
-import type { RepositoryName } from '../oci/reference.ts';
 import { ObjectMissingError, ObjectSizeError, type BlobStore, type UploadState } from '../storage/port.ts';
-import type { CommitBlob } from './commit-blob.ts';
+import type { BlobTarget, CommitBlob } from './commit-blob.ts';
 import { deleteLeasedUpload, recordProgress } from './sql/uploads.ts';
 import { takenOver, type Lease } from './upload-lease.ts';
 import { refuseOtherLength, type Chunk, type Place, type Places } from './upload-place.ts';
@@ -22,9 +21,9 @@ export interface EndUpload {
   /** Makes what was received part of the session. @throws RegistryError `uploadBusy` when the lease was lost */
   record(lease: Lease, place: Place, keepLease: boolean): Promise<UploadState>;
   /** Ends a leased session, with a last chunk or without. The lease is gone with it. @throws as `Uploads.complete` */
-  complete(lease: Lease, name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
+  complete(lease: Lease, target: BlobTarget, chunk: Chunk): Promise<void>;
   /** Makes a blob of one body, without a session. @throws as `Uploads.putWhole` */
-  whole(name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
+  whole(target: BlobTarget, chunk: Chunk): Promise<void>;
 }
 
 const noSignal = new AbortController().signal;
@@ -71,10 +70,10 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
   }
 
   /** Makes a blob of bytes that no session was told of: all of them came in this request. */
-  async function commitAtOnce(place: Place, name: RepositoryName, digest: Digest, lease?: Lease): Promise<void> {
+  async function commitAtOnce(place: Place, target: BlobTarget, lease?: Lease): Promise<void> {
     const state = await finish(place, { committing: true });
     try {
-      await commitBlob({ name, digest, size: place.digester.bytes, state }, lease && endSession(lease));
+      await commitBlob({ ...target, size: place.digester.bytes, state }, lease && endSession(lease));
     } catch (error) {
       await places.discard(place);
       throw error;
@@ -82,21 +81,21 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
   }
 
   /** Ends a session that gets a last chunk, that never had a byte, or whose last writer may still wake. */
-  async function completeWith(chunk: Chunk, lease: Lease, name: RepositoryName, digest: Digest): Promise<void> {
+  async function completeWith(chunk: Chunk, lease: Lease, target: BlobTarget): Promise<void> {
     const { row } = lease;
-    const place = await places.open(row, digestAlgorithm(digest), lease.signal);
-    await receiveAll(place, chunk, digest, lease.signal);
-    if (row.byte_offset === 0) return commitAtOnce(place, name, digest, lease);
+    const place = await places.open(row, digestAlgorithm(target.digest), lease.signal);
+    await receiveAll(place, chunk, target.digest, lease.signal);
+    if (row.byte_offset === 0) return commitAtOnce(place, target, lease);
     // Recorded before the bytes move to their final place: a crash from here on leaves a session that a PUT without a body
     // ends, instead of one whose acknowledged bytes are nowhere.
     const state = await record(lease, place, true);
-    await commitBlob({ name, digest, size: place.digester.bytes, state }, endSession(lease));
+    await commitBlob({ ...target, size: place.digester.bytes, state }, endSession(lease));
   }
 
   /** False when the bytes have left their place: whoever died holding the lease had stored them, but not said so. */
-  async function completedByCopy(chunk: Chunk, lease: Lease, name: RepositoryName, digest: Digest): Promise<boolean> {
+  async function completedByCopy(chunk: Chunk, lease: Lease, target: BlobTarget): Promise<boolean> {
     try {
-      await completeWith(chunk, lease, name, digest);
+      await completeWith(chunk, lease, target);
       return true;
     } catch (error) {
       if (error instanceof ObjectMissingError) return false;
@@ -105,13 +104,9 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
   }
 
   /** Ends a session that has all its bytes. Their digest is known; none is read again unless the algorithm is another one. */
-  async function completeReceived(
-    state: UploadState,
-    lease: Lease,
-    name: RepositoryName,
-    digest: Digest,
-  ): Promise<void> {
+  async function completeReceived(state: UploadState, lease: Lease, target: BlobTarget): Promise<void> {
     const { row, token } = lease;
+    const { digest } = target;
     const size = row.byte_offset;
     refuseMismatch(digest, await places.digestSoFar(row, digestAlgorithm(digest), lease.signal), size);
     if (row.algorithm !== digestAlgorithm(digest)) {
@@ -120,32 +115,32 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
       if (!(await recordProgress(database, row.id, token, { offset: size, digest, state }, options))) throw takenOver();
     }
     try {
-      await commitBlob({ name, digest, size, state }, endSession(lease));
+      await commitBlob({ ...target, size, state }, endSession(lease));
     } catch (error) {
       if (!(error instanceof ObjectSizeError)) throw error;
       // A chunk that was refused left its bytes behind those that count.
       const writer = await store.openWriter(state, size);
       const trimmed = await writer.finish({ committing: true });
-      await commitBlob({ name, digest, size, state: trimmed }, endSession(lease));
+      await commitBlob({ ...target, size, state: trimmed }, endSession(lease));
     }
   }
 
   return {
     record,
-    async complete(lease, name, digest, chunk) {
+    async complete(lease, target, chunk) {
       const { row } = lease;
       if (chunk.body !== null || row.storage_state === null) {
-        await completeWith(chunk, lease, name, digest);
+        await completeWith(chunk, lease, target);
       } else {
         refuseOtherLength(chunk, 0);
-        if (!row.taken_over || !(await completedByCopy(chunk, lease, name, digest)))
-          await completeReceived(row.storage_state, lease, name, digest);
+        if (!row.taken_over || !(await completedByCopy(chunk, lease, target)))
+          await completeReceived(row.storage_state, lease, target);
       }
     },
-    async whole(name, digest, chunk) {
-      const place = await places.create(randomUUID(), digestAlgorithm(digest));
-      await receiveAll(place, chunk, digest, noSignal);
-      await commitAtOnce(place, name, digest);
+    async whole(target, chunk) {
+      const place = await places.create(randomUUID(), digestAlgorithm(target.digest));
+      await receiveAll(place, chunk, target.digest, noSignal);
+      await commitAtOnce(place, target);
     },
   };
 }

@@ -5,9 +5,10 @@
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../access/caller.ts';
 import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
-import type { Subject } from '../access/policy.ts';
 import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database, Queryer } from '../database/pool.ts';
+import type { Actor } from '../events/actor.ts';
+import { recordAudit } from '../events/audit.ts';
 import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { Reference, RepositoryName, Tag } from '../oci/reference.ts';
@@ -44,9 +45,9 @@ export interface Manifests {
   /** The bytes exactly as pushed; undefined when the manifest was deleted since it was found. */
   read(manifest: Manifest): Promise<Buffer | undefined>;
   /** Removes a tag; its manifest stays until the garbage collector finds that nothing holds it. @throws RegistryError `manifestUnknown`, `preconditionFailed` */
-  untag(name: RepositoryName, tag: Tag, condition: TagCondition, subject: Subject): Promise<void>;
+  untag(name: RepositoryName, tag: Tag, condition: TagCondition, actor: Actor): Promise<void>;
   /** Removes a manifest and every tag on it. @throws RegistryError `manifestUnknown` */
-  delete(name: RepositoryName, digest: Digest, subject: Subject): Promise<void>;
+  delete(name: RepositoryName, digest: Digest, actor: Actor): Promise<void>;
 }
 
 export interface ManifestParts {
@@ -133,17 +134,24 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
       return bytes;
     },
 
-    untag: (name, tag, condition, subject) =>
+    untag: (name, tag, condition, actor) =>
       database.transaction(async (queryer) => {
-        const repositoryId = await shareRepository(queryer, name);
-        const [row] = repositoryId === undefined ? [] : await lockTags(queryer, repositoryId, [tag]);
+        const repository = await shareRepository(queryer, name);
+        const [row] = repository === undefined ? [] : await lockTags(queryer, repository.id, [tag]);
         checkCondition(condition, tag, row?.digest ?? null);
-        if (repositoryId === undefined || row === undefined)
+        if (repository === undefined || row === undefined)
           throw new RegistryError('manifestUnknown', { detail: { tag } });
+        const { id: repositoryId, namespaceId } = repository;
         await deleteTag(queryer, repositoryId, tag);
-        await insertTagHistory(queryer, repositoryId, subject.credentialId, [
-          { name: tag, from: row.digest, to: null },
-        ]);
+        await insertTagHistory(queryer, repositoryId, actor.credentialId!, [{ name: tag, from: row.digest, to: null }]);
+        await recordAudit(queryer, actor, {
+          action: 'tag.delete',
+          namespaceId,
+          repositoryId,
+          target: `${name}:${tag}`,
+          before: { digest: digestFromBytes(row.digest) },
+          outcome: 'done',
+        });
         await queueManifestReviews(
           queryer,
           repositoryId,
@@ -152,23 +160,32 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
         );
       }),
 
-    delete: (name, digest, subject) =>
+    delete: (name, digest, actor) =>
       database.transaction(async (queryer) => {
         const stored = digestToBytes(digest);
-        const repositoryId = await shareRepository(queryer, name);
+        const repository = await shareRepository(queryer, name);
         // Locked before its tags are looked for: a push that tags it has committed, or waits and finds it gone.
-        if (repositoryId === undefined || !(await lockManifest(queryer, repositoryId, stored)))
+        if (repository === undefined || !(await lockManifest(queryer, repository.id, stored)))
           throw new RegistryError('manifestUnknown', { detail: { digest } });
+        const { id: repositoryId, namespaceId } = repository;
         const tags = await lockTagsOf(queryer, repositoryId, stored);
         await deleteTags(queryer, repositoryId, tags);
         await insertTagHistory(
           queryer,
           repositoryId,
-          subject.credentialId,
+          actor.credentialId!,
           tags.map((tag) => ({ name: tag, from: stored, to: null })),
         );
         await releaseContents(queryer, repositoryId, stored, reviewDelayHours);
         await deleteManifest(queryer, repositoryId, stored);
+        await recordAudit(queryer, actor, {
+          action: 'manifest.delete',
+          namespaceId,
+          repositoryId,
+          target: `${name}@${digest}`,
+          before: { tags },
+          outcome: 'done',
+        });
       }),
   };
 }

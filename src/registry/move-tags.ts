@@ -20,13 +20,13 @@ export interface TagMoves {
 }
 
 /**
- * @returns the manifests that have lost a tag, once for each
+ * @returns the tags that were made or moved
  * @throws RegistryError `preconditionFailed`
  */
 export async function moveTagsTo(
   queryer: Queryer,
   { repositoryId, tags, digest, condition, credentialId }: TagMoves,
-): Promise<Buffer[]> {
+): Promise<TagMove[]> {
   const moves: TagMove[] = [];
   let open: readonly string[] = [...new Set<string>(tags)];
   // Each round settles the tags that are there and those that nobody else makes at this moment; the rest were made by
@@ -47,7 +47,7 @@ export async function moveTagsTo(
     open = absent.filter((name) => !inserted.includes(name));
   }
   await insertTagHistory(queryer, repositoryId, credentialId, moves);
-  return moves.flatMap((move) => (move.from === null ? [] : [move.from]));
+  return moves;
 }
 
 /** @throws RegistryError `preconditionFailed` */

@@ -2,9 +2,10 @@
  * A manifest push: one transaction in which everything that the manifest names is there and stays there.
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests
  */
-import type { Subject } from '../access/policy.ts';
 import type { Database, Queryer } from '../database/pool.ts';
-import { digestToBytes, type Digest } from '../oci/digest.ts';
+import type { Actor } from '../events/actor.ts';
+import { recordAudit } from '../events/audit.ts';
+import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError, RegistryErrors } from '../oci/errors.ts';
 import type { ManifestReference, ParsedManifest } from '../oci/manifest.ts';
 import type { RepositoryName, Tag } from '../oci/reference.ts';
@@ -13,6 +14,7 @@ import type { Repositories } from './repositories.ts';
 import { shareLinks } from './sql/blobs.ts';
 import { insertManifest, insertReferences, shareManifests } from './sql/manifests.ts';
 import { queueManifestReviews } from './sql/reviews.ts';
+import type { TagMove } from './sql/tags.ts';
 
 export interface ManifestPush {
   readonly name: RepositoryName;
@@ -21,7 +23,7 @@ export interface ManifestPush {
   readonly manifest: ParsedManifest;
   readonly tags: readonly Tag[];
   readonly condition: TagCondition;
-  readonly subject: Subject;
+  readonly actor: Actor;
 }
 
 export interface PushManifestParts {
@@ -43,24 +45,39 @@ export function createPushManifest({
 }: PushManifestParts): PushManifest {
   return (push) =>
     database.transaction(async (queryer) => {
-      const repositoryId = await repositories.ensure(queryer, push.name);
+      const { id: repositoryId, namespaceId } = await repositories.ensure(queryer, push.name, push.actor);
       const missing = await shareContents(queryer, repositoryId, push.manifest.references);
       if (missing.length > 0 && sparse === 'reject') throw new RegistryErrors(missing.map(unknownContent));
       const digest = digestToBytes(push.digest);
       await insertOrShare(queryer, repositoryId, digest, push);
-      const losers = await moveTagsTo(queryer, {
+      const moves = await moveTagsTo(queryer, {
         repositoryId,
         tags: push.tags,
         digest,
         condition: push.condition,
-        credentialId: push.subject.credentialId,
+        credentialId: push.actor.credentialId!,
       });
+      const losers = moves.flatMap((move) => (move.from === null ? [] : [move.from]));
       const reviews = [
         { digest, reason: 'pushed' } as const,
         ...losers.map((loser) => ({ digest: loser, reason: 'tag-moved' }) as const),
       ];
       await queueManifestReviews(queryer, repositoryId, reviews, reviewDelayHours);
+      await recordAudit(queryer, push.actor, {
+        action: 'manifest.push',
+        namespaceId,
+        repositoryId,
+        target: `${push.name}@${push.digest}`,
+        before: tagsBefore(moves),
+        after: { mediaType: push.manifest.mediaType, size: push.bytes.length, tags: push.tags },
+        outcome: 'done',
+      });
     });
+}
+
+/** Where each moved tag pointed; null for one that is new. */
+function tagsBefore(moves: readonly TagMove[]): Record<string, string | null> {
+  return Object.fromEntries(moves.map(({ name, from }) => [name, from === null ? null : digestFromBytes(from)]));
 }
 
 /** Locks what the manifest names, and returns what it needs and does not have. */

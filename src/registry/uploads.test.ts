@@ -6,7 +6,8 @@ import { PassThrough, Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
-import type { Subject } from '../access/policy.ts';
+import { commandLine } from '../access/actor.ts';
+import type { Actor } from '../events/actor.ts';
 import { createDatabase, type Database } from '../database/pool.ts';
 import { digestAlgorithm, digestOf, digestToBytes, type Digest } from '../oci/digest.ts';
 import { parseRepositoryName } from '../oci/reference.ts';
@@ -22,7 +23,8 @@ import { createUploads, type Uploads } from './uploads.ts';
 /** Short enough for a test to wait it out, long enough for a slow machine to renew it. */
 const leaseSeconds = 0.5;
 const name = parseRepositoryName('acme/uploads');
-const subject: Subject = { credentialId: 0, user: null };
+const actor: Actor = { ...commandLine('test'), credentialId: 0 };
+const become = (digest: Digest) => ({ name, digest, actor });
 const limits = { uploadsPerAccountMax: 100, uploadExpiryHours: 1 };
 
 let facts: TestDatabase;
@@ -34,6 +36,7 @@ let uploads: Uploads;
 beforeAll(async () => {
   facts = await createTestDatabase();
   database = createDatabase({ connection: facts.connection, poolSize: 5, hotLanes: 1 });
+  await database.query("INSERT INTO namespaces (name, kind) VALUES ('acme', 'organization')");
 });
 afterAll(async () => {
   await database.close();
@@ -60,7 +63,7 @@ const nothing: Chunk = { body: null, range: null };
 
 /** A session that has these bytes. */
 async function sessionWith(bytes: Buffer): Promise<{ id: string; state: UploadState }> {
-  const { id } = await uploads.open(name, subject, 'sha256');
+  const { id } = await uploads.open(name, actor, 'sha256');
   await uploads.append(id, name, chunkOf(bytes));
   return { id, state: await placeOf(id) };
 }
@@ -96,7 +99,7 @@ describe('a process that dies', () => {
     await dieHoldingTheLease(id);
     await store.commit(state, digest, bytes.length);
 
-    await newProcess().complete(id, name, digest, nothing);
+    await newProcess().complete(id, become(digest), nothing);
 
     expect(await storedAs(digest)).toBe(digest);
   });
@@ -112,7 +115,7 @@ describe('a process that dies', () => {
     const next = newProcess();
     expect(await next.append(id, name, chunkOf(rest))).toEqual({ id, offset: 5000 });
     const whole = Buffer.concat([first, rest]);
-    await next.complete(id, name, digestOf(whole), nothing);
+    await next.complete(id, become(digestOf(whole)), nothing);
 
     expect(await storedAs(digestOf(whole))).toBe(digestOf(whole));
     expect(await unfinished()).toEqual([]);
@@ -130,7 +133,7 @@ describe('the last chunk', () => {
     );
     await database.query('CREATE TRIGGER refuse BEFORE INSERT ON blobs EXECUTE FUNCTION refuse()');
     try {
-      await expect(uploads.complete(id, name, digestOf(whole), chunkOf(last))).rejects.toThrow('not available');
+      await expect(uploads.complete(id, become(digestOf(whole)), chunkOf(last))).rejects.toThrow('not available');
     } finally {
       await database.query('DROP TRIGGER refuse ON blobs');
       await database.query('DROP FUNCTION refuse()');
@@ -138,7 +141,7 @@ describe('the last chunk', () => {
 
     const next = newProcess();
     expect(await next.status(id, name)).toEqual({ id, offset: 5000 });
-    await next.complete(id, name, digestOf(whole), nothing);
+    await next.complete(id, become(digestOf(whole)), nothing);
     expect(await storedAs(digestOf(whole))).toBe(digestOf(whole));
   });
 
@@ -147,7 +150,7 @@ describe('the last chunk', () => {
     const whole = Buffer.concat([first, last]);
     const { id } = await sessionWith(first);
 
-    await newProcess().complete(id, name, digestOf(whole, 'sha512'), chunkOf(last));
+    await newProcess().complete(id, become(digestOf(whole, 'sha512')), chunkOf(last));
 
     expect(await storedAs(digestOf(whole, 'sha512'))).toBe(digestOf(whole, 'sha512'));
   });
@@ -160,7 +163,7 @@ describe('a chunk that is refused', () => {
     const tooLong: Chunk = { body: Readable.from([randomBytes(100)]), range: { start: 3000, end: 3009 } };
     await expect(uploads.append(id, name, tooLong)).rejects.toThrow('announces 10 bytes');
 
-    await uploads.complete(id, name, digestOf(bytes), nothing);
+    await uploads.complete(id, become(digestOf(bytes)), nothing);
 
     expect(await storedAs(digestOf(bytes))).toBe(digestOf(bytes));
   });
@@ -169,9 +172,9 @@ describe('a chunk that is refused', () => {
     const bytes = randomBytes(3000);
     const { id } = await sessionWith(bytes);
     const other = digestOf(randomBytes(10));
-    await expect(uploads.complete(id, name, other, chunkOf(randomBytes(100)))).rejects.toThrow('does not match');
+    await expect(uploads.complete(id, become(other), chunkOf(randomBytes(100)))).rejects.toThrow('does not match');
 
-    await uploads.complete(id, name, digestOf(bytes), nothing);
+    await uploads.complete(id, become(digestOf(bytes)), nothing);
 
     expect(await storedAs(digestOf(bytes))).toBe(digestOf(bytes));
   });
@@ -180,7 +183,7 @@ describe('a chunk that is refused', () => {
     const body = Readable.from([randomBytes(600), randomBytes(600), randomBytes(600)]);
     const chunk: Chunk = { body, range: null };
     const small = newProcess(1000);
-    const { id } = await small.open(name, subject, 'sha256');
+    const { id } = await small.open(name, actor, 'sha256');
     await expect(small.append(id, name, chunk)).rejects.toThrow('larger than this registry accepts');
 
     expect(await unfinished()).toEqual([]);
@@ -199,11 +202,13 @@ describe('a writer that stalls', () => {
 
     const next = newProcess();
     // Takes over, and fails: nothing of it is recorded.
-    await expect(next.complete(id, name, digestOf('something else'), chunkOf(rest))).rejects.toThrow('does not match');
+    await expect(next.complete(id, become(digestOf('something else')), chunkOf(rest))).rejects.toThrow(
+      'does not match',
+    );
     await next.append(id, name, chunkOf(rest));
     await stalled.write([randomBytes(2000)]);
     await stalled.finish();
-    await next.complete(id, name, digestOf(whole), nothing);
+    await next.complete(id, become(digestOf(whole)), nothing);
 
     expect(await storedAs(digestOf(whole))).toBe(digestOf(whole));
   });
@@ -231,7 +236,7 @@ describe('a lease', () => {
 
   test('is renewed while its holder works, and lost to nobody', async () => {
     const bytes = randomBytes(3000);
-    const { id } = await uploads.open(name, subject, 'sha256');
+    const { id } = await uploads.open(name, actor, 'sha256');
     const body = new PassThrough();
     const appending = uploads.append(id, name, { body, range: null });
     body.write(bytes.subarray(0, 1000));

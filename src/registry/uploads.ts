@@ -3,13 +3,13 @@
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs
  */
 import { randomUUID } from 'node:crypto';
-import type { Subject } from '../access/policy.ts';
 import type { Database } from '../database/pool.ts';
-import type { Digest, DigestAlgorithm } from '../oci/digest.ts';
+import type { Actor } from '../events/actor.ts';
+import type { DigestAlgorithm } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/reference.ts';
 import { ObjectMissingError, ObjectSizeError, type BlobStore } from '../storage/port.ts';
-import type { CommitBlob } from './commit-blob.ts';
+import type { BlobTarget, CommitBlob } from './commit-blob.ts';
 import { createEndUpload } from './end-upload.ts';
 import { deleteLeasedUpload, findUpload, insertUpload, type UploadRow } from './sql/uploads.ts';
 import { takenOver, type Lease, type Leases } from './upload-lease.ts';
@@ -32,7 +32,7 @@ export class UploadRangeError extends RegistryError {
 
 export interface Uploads {
   /** @throws RegistryError `tooManyRequests` when the account has too many open uploads */
-  open(name: RepositoryName, subject: Subject, algorithm: DigestAlgorithm): Promise<UploadStatus>;
+  open(name: RepositoryName, actor: Actor, algorithm: DigestAlgorithm): Promise<UploadStatus>;
   /** @throws RegistryError `uploadUnknown` */
   status(id: string, name: RepositoryName): Promise<UploadStatus>;
   /**
@@ -46,11 +46,11 @@ export interface Uploads {
    * Otherwise the session stays as it was.
    * @throws as `append`, and RegistryError `digestInvalid`
    */
-  complete(id: string, name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
+  complete(id: string, target: BlobTarget, chunk: Chunk): Promise<void>;
   /** Forgets the session and its bytes. @throws RegistryError `uploadUnknown`, `uploadBusy` */
   cancel(id: string, name: RepositoryName): Promise<void>;
   /** A whole blob in one request, without a session. @throws RegistryError `digestInvalid`, `bodyTooLarge` */
-  putWhole(name: RepositoryName, digest: Digest, chunk: Chunk): Promise<void>;
+  putWhole(target: BlobTarget, chunk: Chunk): Promise<void>;
 }
 
 export interface UploadParts {
@@ -79,14 +79,14 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
   }
 
   return {
-    async open(name, subject, algorithm) {
+    async open(name, actor, algorithm) {
       const id = randomUUID();
-      const account = { credentialId: subject.credentialId, userId: subject.user?.id ?? null };
       if (
         !(await insertUpload(database, {
           id,
           name,
-          ...account,
+          credentialId: actor.credentialId!,
+          userId: actor.userId,
           algorithm,
           expiryHours: limits.uploadExpiryHours,
           perAccountMax: limits.uploadsPerAccountMax,
@@ -122,11 +122,11 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
         return { id, offset: row.byte_offset + bytes };
       }),
 
-    complete: (id, name, digest, chunk) =>
-      withLease(id, name, async (lease) => {
+    complete: (id, target, chunk) =>
+      withLease(id, target.name, async (lease) => {
         const { row } = lease;
         refuseWrongStart(row, chunk);
-        await ending.complete(lease, name, digest, chunk);
+        await ending.complete(lease, target, chunk);
         lease.settled();
         places.forget(row.id);
       }),
@@ -140,7 +140,7 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
         if (row.storage_state !== null) await store.abort(row.storage_state);
       }),
 
-    putWhole: (name, digest, chunk) => ending.whole(name, digest, chunk),
+    putWhole: (target, chunk) => ending.whole(target, chunk),
   };
 }
 

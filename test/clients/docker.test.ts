@@ -115,7 +115,7 @@ describe.skipIf(reason !== undefined)(titled('docker', reason), () => {
     const image = await build('alice/foreign:1');
     const ran = await bob.try('push', image);
     expect(ran.code).toBe(1);
-    expect(ran.output).toContain('denied: you may not push to alice/foreign: the namespace is not yours');
+    expect(ran.output).toContain('denied: you may not push to alice/foreign: the namespace alice is not yours');
   });
 
   test('an image made public can be pulled by anybody, and pushed by its owner only', async () => {
@@ -131,7 +131,7 @@ describe.skipIf(reason !== undefined)(titled('docker', reason), () => {
     const ran = await bob.try('push', image);
     expect(ran.code).toBe(1);
     expect(ran.output).toContain(
-      'denied: your account may pull alice/public, but not push; ask the owner of the namespace',
+      'denied: your account may pull alice/public, but not push: that takes the role developer; ask an owner of the namespace',
     );
   });
 

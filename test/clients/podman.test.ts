@@ -117,7 +117,7 @@ describe.skipIf(reason !== undefined)(titled('podman', reason), () => {
   test("a push into somebody else's namespace is refused, and podman says why", async () => {
     const ran = await podman('bob', ['push', '--tls-verify=false', 'app', `${berth.host}/alice/foreign:1`]);
     expect(ran.code).toBe(125);
-    expect(ran.output).toContain('denied: you may not push to alice/foreign: the namespace is not yours');
+    expect(ran.output).toContain('denied: you may not push to alice/foreign: the namespace alice is not yours');
   });
 
   test('after a logout a private image cannot be pulled, and podman says why', async () => {

@@ -182,7 +182,8 @@ describe('signed in as somebody else', () => {
           );
         else {
           const action = deletes().some(({ path }) => path === each.path) ? 'delete' : 'push';
-          const message = `you may not ${action} to bob/private: the namespace is not yours`;
+          const verb = action === 'push' ? 'push to' : action;
+          const message = `you may not ${verb} bob/private: the namespace bob is not yours, or your role in it does not allow it; ask its owner, or use a namespace of your own`;
           expectError(hidden, each, 403, 'DENIED', message);
         }
         expect(told(hidden, 'bob/private'), `${each.method} ${each.path}`).toEqual(told(absent, 'bob/absent'));
@@ -229,7 +230,7 @@ describe('signed in as somebody else', () => {
       [deletes(), 'delete'],
     ] as const)
       for (const each of attempts) {
-        const message = `your account may pull bob/public, but not ${action}; ask the owner of the namespace`;
+        const message = `your account may pull bob/public, but not ${action}: that takes the role ${action === 'delete' ? 'maintainer' : 'developer'}; ask an owner of the namespace`;
         expectError(await attempt('bob/public', each, header), each, 403, 'DENIED', message);
       }
     expect(await tracesOf(berth)).toEqual(before);

@@ -35,7 +35,7 @@ describe('the history of tags', () => {
     const rows = await berth.database.query<{ from_digest: Buffer | null; to_digest: Buffer | null; who: string }>(
       `SELECT from_digest, to_digest, u.name AS who FROM tag_history h
        JOIN credentials c ON c.id = h.credential_id JOIN users u ON u.id = c.user_id
-       WHERE ${inRepository} AND h.name = $2 ORDER BY h.id`,
+       WHERE h.${inRepository} AND h.name = $2 ORDER BY h.id`,
       [name, tag],
     );
     return rows.map((row) => [textOf(row.from_digest), textOf(row.to_digest), row.who]);

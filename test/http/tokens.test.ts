@@ -255,7 +255,7 @@ describe('OAuth2', () => {
     expect(online.headers['cache-control']).toBe('no-store');
     expect((await bearer(online.body.access_token)).status).toBe(200);
     const offline = await postToken({ ...form(), access_type: 'offline' });
-    expect(offline.body.refresh_token).toMatch(/^[\w-]{43}$/);
+    expect(offline.body.refresh_token).toMatch(/^bth_[0-9A-Za-z]{42}$/);
   });
 
   test('a refresh token gives access tokens, again and again, with the rights of this moment', async () => {

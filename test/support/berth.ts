@@ -7,6 +7,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { startBerth } from '../../src/app.ts';
 import { addAccount } from '../../src/access/accounts.ts';
+import { commandLine } from '../../src/access/actor.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { createDatabase, type Database } from '../../src/database/pool.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -54,7 +55,7 @@ export async function startTestBerth(settings: Record<string, string> = {}): Pro
     logs,
     async addUser(username, isAdmin = false) {
       const login = { username, password: `password of ${username}` };
-      await addAccount(database, { ...login, admin: isAdmin });
+      await addAccount(database, { ...login, admin: isAdmin }, commandLine('test'));
       return login;
     },
     async stop() {

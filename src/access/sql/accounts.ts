@@ -5,12 +5,14 @@ export interface PasswordRow {
   readonly credential_id: number;
   readonly user_id: number;
   readonly secret_hash: string;
+  /** Whether the account has a second factor: then its password alone opens nothing. */
+  readonly totp: boolean;
 }
 
 /** The live password of an enabled account. */
 export async function findPassword(queryer: Queryer, username: string): Promise<PasswordRow | undefined> {
   const rows = await queryer.query<PasswordRow>(
-    `SELECT c.id AS credential_id, u.id AS user_id, c.secret_hash
+    `SELECT c.id AS credential_id, u.id AS user_id, c.secret_hash, u.totp_enabled_at IS NOT NULL AS totp
      FROM users u JOIN credentials c ON c.user_id = u.id AND c.kind = 'password' AND c.revoked_at IS NULL
      WHERE u.name = $1 AND u.disabled_at IS NULL AND (c.expires_at IS NULL OR c.expires_at > now())`,
     [username],
@@ -34,16 +36,10 @@ export async function insertPassword(queryer: Queryer, userId: number, secretHas
   ]);
 }
 
-/** Gives an account the namespace of its name, where nobody else has it yet. Returns the owner, null when it belongs to nobody. */
-export async function claimNamespace(queryer: Queryer, name: string, ownerId: number): Promise<number | null> {
-  await queryer.query('INSERT INTO namespaces (name, owner_id) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING', [
-    name,
-    ownerId,
-  ]);
-  const rows = await queryer.query<{ owner_id: number | null }>('SELECT owner_id FROM namespaces WHERE name = $1', [
-    name,
-  ]);
-  return rows[0]?.owner_id ?? null;
+/** Whether this account is an administrator, and not disabled. */
+export async function findAdministrator(queryer: Queryer, userId: number): Promise<boolean> {
+  const rows = await queryer.query('SELECT 1 FROM users WHERE id = $1 AND is_admin AND disabled_at IS NULL', [userId]);
+  return rows.length > 0;
 }
 
 /** A changed password is a new row; with the old one ends every token that came from it. */

@@ -26,6 +26,7 @@ export async function listPublicKeys(queryer: Queryer): Promise<{ kid: string; p
 }
 
 export async function insertSigningKey(queryer: Queryer, row: SigningKeyRow): Promise<void> {
+  await queryer.query('UPDATE signing_keys SET replaced_at = now() WHERE replaced_at IS NULL');
   await queryer.query('INSERT INTO signing_keys (kid, private_key, public_key) VALUES ($1, $2, $3)', [
     row.kid,
     row.private_key,
@@ -40,19 +41,18 @@ export async function lockSigningKeys(queryer: Queryer): Promise<void> {
 
 export interface RefreshTokenRow {
   readonly credential_id: number;
-  readonly user_id: number;
   readonly username: string;
 }
 
-/** A refresh token that is alive, together with the account and the password it came from. */
+/** A refresh token that is alive, together with the account and the credential it came from. */
 export async function findRefreshToken(queryer: Queryer, secretHash: string): Promise<RefreshTokenRow | undefined> {
   const rows = await queryer.query<RefreshTokenRow>(
-    `SELECT c.id AS credential_id, u.id AS user_id, u.name AS username
+    `SELECT c.id AS credential_id, COALESCE(u.name, root.name) AS username
      FROM credentials c
-     JOIN users u ON u.id = c.user_id
+     LEFT JOIN users u ON u.id = c.user_id
      JOIN credentials root ON root.id = c.root_id
      WHERE c.kind = 'refresh_token' AND c.secret_hash = $1 AND c.revoked_at IS NULL AND c.expires_at > now()
-       AND root.revoked_at IS NULL AND u.disabled_at IS NULL`,
+       AND root.revoked_at IS NULL AND (root.expires_at IS NULL OR root.expires_at > now()) AND u.disabled_at IS NULL`,
     [secretHash],
   );
   return rows[0];
@@ -60,7 +60,7 @@ export async function findRefreshToken(queryer: Queryer, secretHash: string): Pr
 
 export async function insertRefreshToken(
   queryer: Queryer,
-  row: { userId: number; rootId: number; secretHash: string; ttlDays: number },
+  row: { userId: number | null; rootId: number; secretHash: string; ttlDays: number },
 ): Promise<void> {
   await queryer.query(
     `INSERT INTO credentials (kind, user_id, root_id, secret_hash, expires_at)

@@ -1,10 +1,12 @@
 /** `/api/v1/repositories/NAME/-`: what an owner can see and change of a repository. */
 import { json, Router, type Request, type Response } from 'express';
 import { z } from 'zod';
+import { actorOf, type RequestOrigin } from '../../access/actor.ts';
 import type { Authenticator } from '../../access/authenticate.ts';
 import { enforce, repositoryUnknown } from '../../access/enforce.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
-import { decide, type RepositoryAction } from '../../access/policy.ts';
+import { decide, visibilities, type RepositoryAction } from '../../access/policy.ts';
+import type { Database } from '../../database/pool.ts';
 import { RegistryError } from '../../oci/errors.ts';
 import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
 import type { Repositories } from '../../registry/repositories.ts';
@@ -14,18 +16,26 @@ export interface RepositoryRouterParts {
   readonly authenticator: Authenticator;
   readonly lookup: Lookup;
   readonly repositories: Repositories;
+  readonly database: Database;
   readonly bodyBytesMax: number;
 }
 
 /** `-` cannot be a name component, so whatever the name holds the path can be read; without it the name ends the path. */
 const path = /^\/api\/v1\/repositories\/(?<name>.+?)(?:\/-)?$/;
 
-const changeSchema = z.strictObject({ visibility: z.enum(['private', 'public']) });
+const changeSchema = z.strictObject({ visibility: z.enum(visibilities) });
+
+const originOf = (req: Request): RequestOrigin => ({
+  address: req.socket.remoteAddress ?? null,
+  client: req.headers['user-agent'] ?? null,
+  requestId: null,
+});
 
 export function createRepositoryRouter({
   authenticator,
   lookup,
   repositories,
+  database,
   bodyBytesMax,
 }: RepositoryRouterParts): Router {
   const router = Router();
@@ -35,11 +45,11 @@ export function createRepositoryRouter({
     action: RepositoryAction,
   ): Promise<{ name: RepositoryName; standing: Standing & { repositoryId: number } }> {
     const name = parseRepositoryName(req.params['name'] as string);
-    const caller = await authenticator.authenticate(req.headers.authorization);
+    const caller = await authenticator.authenticate(req.headers.authorization, originOf(req));
     const standing = await lookup(caller, name);
     const decision = decide(standing.subject, caller.scopes, name, action, standing.facts);
-    if (decision.outcome === 'invisible') throw repositoryUnknown(name);
-    enforce(decision, name, action);
+    if (decision.outcome === 'invisible') throw repositoryUnknown(name, standing.subject);
+    enforce(decision, standing.subject, name, action);
     const { repositoryId } = standing;
     if (repositoryId === null) throw repositoryUnknown(name);
     return { name, standing: { ...standing, repositoryId } };
@@ -52,7 +62,7 @@ export function createRepositoryRouter({
 
   router.patch(path, json({ limit: bodyBytesMax }), async (req: Request, res: Response) => {
     // Whoever may delete all of a repository may also say who sees it.
-    const { name, standing } = await authorize(req, 'delete');
+    const { name, standing } = await authorize(req, 'settings');
     const change = changeSchema.safeParse(req.body);
     if (!change.success) {
       const issue = change.error.issues[0]!;
@@ -60,7 +70,10 @@ export function createRepositoryRouter({
         message: `the change is not valid: ${[issue.path.join('.'), issue.message].filter((part) => part !== '').join(': ')}; send {"visibility": "private"} or {"visibility": "public"}`,
       });
     }
-    await repositories.setVisibility(standing.repositoryId, change.data.visibility);
+    const actor = actorOf(standing.subject!, originOf(req));
+    await database.transaction((queryer) =>
+      repositories.setVisibility(queryer, standing.repositoryId, change.data.visibility, actor),
+    );
     res.json({ name, visibility: change.data.visibility });
   });
 

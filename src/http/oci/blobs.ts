@@ -77,8 +77,8 @@ export async function deleteBlob(
 ): Promise<void> {
   const name = parseRepositoryName(route.name);
   const digest = parseDigest(route.reference);
-  const { standing } = await authorize(plane, exchange, name, 'delete');
+  const { standing, actor } = await authorize(plane, exchange, name, 'delete');
   existing(standing, name);
-  await plane.blobs.unlink(name, digest);
+  await plane.blobs.unlink(name, digest, actor);
   send(exchange, 202, {});
 }

@@ -1,10 +1,12 @@
 /** What the handlers of the data plane work with, and the two questions that each of them begins with. */
 import type { Authenticator } from '../../access/authenticate.ts';
+import { actorOf } from '../../access/actor.ts';
 import type { Caller } from '../../access/caller.ts';
 import { enforce, repositoryUnknown, scopeFor } from '../../access/enforce.ts';
 import { UnauthorizedError } from '../../access/errors.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
 import { decide, type RepositoryAction, type Subject } from '../../access/policy.ts';
+import type { Actor } from '../../events/actor.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Blobs } from '../../registry/blobs.ts';
 import type { Listings } from '../../registry/listings.ts';
@@ -12,7 +14,7 @@ import type { Manifests } from '../../registry/manifests.ts';
 import type { PushManifest } from '../../registry/push-manifest.ts';
 import type { Repositories } from '../../registry/repositories.ts';
 import type { Uploads } from '../../registry/uploads.ts';
-import type { Exchange } from './exchange.ts';
+import { originOf, type Exchange } from './exchange.ts';
 
 export interface DataPlane {
   readonly authenticator: Authenticator;
@@ -41,7 +43,7 @@ export async function callerOf(
   action: RepositoryAction,
 ): Promise<Caller> {
   try {
-    return await plane.authenticator.authenticate(exchange.req.headers.authorization);
+    return await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
   } catch (error) {
     throw error instanceof UnauthorizedError ? error.forScope(scopeFor(name, action)) : error;
   }
@@ -52,24 +54,26 @@ export async function callerOf(
  * @returns the subject, which is alive
  */
 export function permit(standing: Standing, caller: Caller, name: RepositoryName, action: RepositoryAction): Subject {
-  enforce(decide(standing.subject, caller.scopes, name, action, standing.facts), name, action);
-  return standing.subject!;
+  const { subject, facts } = standing;
+  enforce(decide(subject, caller.scopes, name, action, facts), subject, name, action);
+  return subject!;
 }
 
-/** Authorizes a request that needs no hot read of its own. */
+/** Authorizes a request that needs no hot read of its own. A former name of a repository is good for pulls only. */
 export async function authorize(
   plane: DataPlane,
   exchange: Exchange,
   name: RepositoryName,
   action: RepositoryAction,
-): Promise<{ caller: Caller; standing: Standing; subject: Subject }> {
+): Promise<{ caller: Caller; standing: Standing; subject: Subject; actor: Actor }> {
   const caller = await callerOf(plane, exchange, name, action);
-  const standing = await plane.lookup(caller, name);
-  return { caller, standing, subject: permit(standing, caller, name, action) };
+  const standing = await plane.lookup(caller, name, action === 'pull' ? 'aliases' : undefined);
+  const subject = permit(standing, caller, name, action);
+  return { caller, standing, subject, actor: actorOf(subject, originOf(exchange)) };
 }
 
 /** The id of a repository that must be there. */
 export function existing(standing: Standing, name: RepositoryName): number {
-  if (standing.repositoryId === null) throw repositoryUnknown(name);
+  if (standing.repositoryId === null) throw repositoryUnknown(name, standing.subject);
   return standing.repositoryId;
 }

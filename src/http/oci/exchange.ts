@@ -1,5 +1,6 @@
 /** One request and its answer, as the handlers of the data plane see them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { RequestOrigin } from '../../access/actor.ts';
 import { RegistryError } from '../../oci/errors.ts';
 
 export interface Exchange {
@@ -10,6 +11,13 @@ export interface Exchange {
   /** What addresses in answers begin with: an origin, or nothing. */
   readonly origin: string;
   readonly requestId: string;
+  /** The client's address, as trusted proxies say it. */
+  readonly address: () => string;
+}
+
+/** Where the request came from, for the audit log. */
+export function originOf({ req, requestId, address }: Exchange): RequestOrigin {
+  return { address: address(), client: req.headers['user-agent'] ?? null, requestId };
 }
 
 type Headers = Record<string, string | number | readonly string[]>;

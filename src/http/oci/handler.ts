@@ -81,6 +81,7 @@ export function createOciHandler({ plane, origins, logger, tokenPath, service }:
       query: at < 0 ? '' : url.slice(at + 1),
       origin: origins.prefix(req),
       requestId: randomUUID(),
+      address: () => origins.client(req),
     };
     try {
       const route = parseRoute(at < 0 ? url : url.slice(0, at));

@@ -9,7 +9,7 @@ import { isValidMediaType, mediaTypes } from '../../oci/media-types.ts';
 import { quote } from '../../oci/quote.ts';
 import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
 import { authorize, callerOf, existing, type DataPlane } from './data-plane.ts';
-import { parameter, send, sendJson, type Exchange } from './exchange.ts';
+import { originOf, parameter, send, sendJson, type Exchange } from './exchange.ts';
 import { nextLink, pageSize } from './pages.ts';
 import { addressOf } from './routes.ts';
 
@@ -68,10 +68,10 @@ export async function listReferrers(
 /** The repository if the caller may read it; null for one that is absent or hidden, which have no referrers alike. */
 async function readableRepository(plane: DataPlane, exchange: Exchange, name: RepositoryName): Promise<number | null> {
   const caller = await callerOf(plane, exchange, name, 'pull');
-  const standing = await plane.lookup(caller, name);
+  const standing = await plane.lookup(caller, name, 'aliases');
   const decision = decide(standing.subject, caller.scopes, name, 'pull', standing.facts);
   if (decision.outcome === 'invisible') return null;
-  enforce(decision, name, 'pull');
+  enforce(decision, standing.subject, name, 'pull');
   return standing.repositoryId;
 }
 
@@ -91,7 +91,7 @@ export async function listCatalog(plane: DataPlane, exchange: Exchange): Promise
 
 async function subjectOfCatalog(plane: DataPlane, exchange: Exchange): Promise<Subject> {
   try {
-    const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization);
+    const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
     const { subject } = await plane.lookup(caller, null);
     if (subject === null) throw new UnauthorizedError({ error: 'invalid_token' });
     const covered = caller.scopes === null || scopesCover(caller.scopes, 'registry', 'catalog', '*');
@@ -108,7 +108,7 @@ async function subjectOfCatalog(plane: DataPlane, exchange: Exchange): Promise<S
 
 /** end-1: whether this is a registry, and whether the caller is who it says. */
 export async function getBase(plane: DataPlane, exchange: Exchange): Promise<void> {
-  const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization);
+  const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
   const { subject } = await plane.lookup(caller, null);
   if (subject === null)
     throw new UnauthorizedError({ error: 'invalid_token', message: 'these credentials were revoked or have expired' });

@@ -72,12 +72,12 @@ export async function putManifest(
   const reference = parseReference(route.reference);
   const tags = tagsOf(exchange, reference, plane.limits.tagsPerPushMax);
   const condition = conditionOf(exchange, tags);
-  const { subject } = await authorize(plane, exchange, name, 'push');
+  const { actor } = await authorize(plane, exchange, name, 'push');
   const bytes = await readBody(exchange.req, plane.limits.manifestBytesMax, 'manifestTooLarge');
   const digest = checkedDigest(bytes, reference);
   const { manifestDepthMax: depthMax, manifestReferencesMax: referencesMax } = plane.limits;
   const manifest = parseManifest(bytes, exchange.req.headers['content-type'], { depthMax, referencesMax });
-  await plane.pushManifest({ name, digest, bytes, manifest, tags, condition, subject });
+  await plane.pushManifest({ name, digest, bytes, manifest, tags, condition, actor });
   send(exchange, 201, {
     Location: exchange.origin + addressOf.manifest(name, digest),
     'Docker-Content-Digest': digest,
@@ -145,9 +145,9 @@ export async function deleteManifest(
   const name = parseRepositoryName(route.name);
   const reference = parseReference(route.reference);
   const condition = reference.kind === 'tag' ? conditionOf(exchange, [reference.tag]) : null;
-  const { standing, subject } = await authorize(plane, exchange, name, 'delete');
+  const { standing, actor } = await authorize(plane, exchange, name, 'delete');
   existing(standing, name);
-  if (reference.kind === 'tag') await plane.manifests.untag(name, reference.tag, condition, subject);
-  else await plane.manifests.delete(name, reference.digest, subject);
+  if (reference.kind === 'tag') await plane.manifests.untag(name, reference.tag, condition, actor);
+  else await plane.manifests.delete(name, reference.digest, actor);
   send(exchange, 202, {});
 }

@@ -23,15 +23,22 @@ export async function startUpload(plane: DataPlane, exchange: Exchange, route: {
   const from = parameter(query, 'from');
   const algorithmText = parameter(query, 'digest-algorithm');
   const algorithm = algorithmText === null ? 'sha256' : parseDigestAlgorithm(algorithmText);
-  const { caller, subject } = await authorize(plane, exchange, name, 'push');
+  const { caller, subject, actor } = await authorize(plane, exchange, name, 'push');
   if (wanted !== null) {
-    await plane.uploads.putWhole(name, wanted, { body: bodyOf(exchange), release: freeBuffer, range: null });
+    await plane.uploads.putWhole(
+      { name, digest: wanted, actor },
+      { body: bodyOf(exchange), release: freeBuffer, range: null },
+    );
     return created(exchange, name, wanted);
   }
-  if (mount !== null && (await mayMount(plane, caller, subject, mount, from)) && (await plane.blobs.mount(name, mount)))
+  if (
+    mount !== null &&
+    (await mayMount(plane, caller, subject, mount, from)) &&
+    (await plane.blobs.mount(name, mount, actor))
+  )
     return created(exchange, name, mount);
   // A mount that cannot be had becomes an upload, and says nothing of why.
-  const status = await plane.uploads.open(name, subject, mount === null ? algorithm : digestAlgorithm(mount));
+  const status = await plane.uploads.open(name, actor, mount === null ? algorithm : digestAlgorithm(mount));
   accepted(exchange, name, status, 202);
 }
 
@@ -49,7 +56,7 @@ async function mayMount(
   if (from === null) return plane.blobs.isReadable(subject, digest);
   const source = sourceName(from);
   if (source === null) return false;
-  const standing = await plane.lookup(caller, source);
+  const standing = await plane.lookup(caller, source, 'aliases');
   if (decide(standing.subject, null, source, 'pull', standing.facts).outcome !== 'allowed') return false;
   return standing.repositoryId !== null && plane.blobs.isLinked(standing.repositoryId, digest);
 }
@@ -94,13 +101,13 @@ export async function completeUpload(
 ): Promise<void> {
   const name = parseRepositoryName(route.name);
   const digest = digestParameter(exchange.query, 'digest');
-  await authorize(plane, exchange, name, 'push');
+  const { actor } = await authorize(plane, exchange, name, 'push');
   if (digest === null)
     throw new RegistryError('digestInvalid', {
       message: 'the closing PUT needs the digest of the whole blob as the parameter digest',
     });
   await answeringRanges(exchange, name, async () => {
-    await plane.uploads.complete(parseUploadId(route.id), name, digest, chunkOf(exchange));
+    await plane.uploads.complete(parseUploadId(route.id), { name, digest, actor }, chunkOf(exchange));
     created(exchange, name, digest);
   });
 }

@@ -1,6 +1,7 @@
 /** The token end-points: GET with Basic, POST with OAuth2 grants, and the keys that verify what they issue. */
 import { Router, urlencoded, type NextFunction, type Request, type Response } from 'express';
 import { z } from 'zod';
+import type { RequestOrigin } from '../../access/actor.ts';
 import type { Authenticator } from '../../access/authenticate.ts';
 import { parseBasic } from '../../access/authenticate.ts';
 import { anonymousCredentialId, type Caller } from '../../access/caller.ts';
@@ -11,6 +12,7 @@ import type { IssuedToken, TokenService } from '../../access/token-service.ts';
 import { RegistryError } from '../../oci/errors.ts';
 import { answerOf, toRegistryErrors } from '../oci/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import type { Origins } from '../origin.ts';
 
 export const tokenPath = '/auth/token';
 const keysPath = '/auth/jwks';
@@ -19,6 +21,7 @@ export interface TokenRouterParts {
   readonly authenticator: Authenticator;
   readonly tokenService: TokenService;
   readonly keys: SigningKeys;
+  readonly origins: Origins;
   readonly logger: Logger;
   readonly bodyBytesMax: number;
 }
@@ -29,17 +32,24 @@ export function createTokenRouter({
   authenticator,
   tokenService,
   keys,
+  origins,
   logger,
   bodyBytesMax,
 }: TokenRouterParts): Router {
   const router = Router();
+  const originOf = (req: Request, res: Response): RequestOrigin => ({
+    address: origins.client(req),
+    client: req.headers['user-agent'] ?? null,
+    requestId: res.get('X-Request-Id') ?? null,
+  });
 
   /** https://distribution.github.io/distribution/spec/auth/token/#requesting-a-token */
   async function getToken(req: Request, res: Response): Promise<void> {
     const asked = scopesOf(req.query['scope']);
     const { authorization } = req.headers;
     const basic = authorization === undefined ? null : parseBasic(authorization);
-    const caller = basic === null ? anonymous : await authenticator.verifyBasic(basic.username, basic.password);
+    const caller =
+      basic === null ? anonymous : await authenticator.verifyBasic(basic.username, basic.password, originOf(req, res));
     const issued = await tokenService.issue(caller, basic?.username ?? '', asked);
     const offline = basic !== null && req.query['offline_token'] === 'true';
     const refreshToken = offline ? await tokenService.createRefreshToken(caller) : undefined;
@@ -51,11 +61,11 @@ export function createTokenRouter({
     const form = parseForm(req.body);
     const asked = scopesOf(form.scope);
     if (form.grant_type === 'refresh_token') {
-      const { caller, username } = await tokenService.redeem(form.refresh_token);
+      const { caller, username } = await tokenService.redeem(form.refresh_token, originOf(req, res));
       answer(res, bodyOf(await tokenService.issue(caller, username, asked), form.refresh_token));
       return;
     }
-    const caller = await authenticator.verifyBasic(form.username, form.password);
+    const caller = await authenticator.verifyBasic(form.username, form.password, originOf(req, res));
     const issued = await tokenService.issue(caller, form.username, asked);
     const refreshToken = form.access_type === 'offline' ? await tokenService.createRefreshToken(caller) : undefined;
     answer(res, bodyOf(issued, refreshToken));

@@ -1,4 +1,6 @@
 /** Blobs, and the links that say which repository has which. */
+import type { Subject } from '../../access/policy.ts';
+import { readableCondition, readerParameters } from '../../access/sql/readable.ts';
 import type { Queryer } from '../../database/pool.ts';
 
 /**
@@ -86,18 +88,12 @@ export async function hasLink(queryer: Queryer, repositoryId: number, digest: Bu
   return rows.length > 0;
 }
 
-/** Whether any repository that this account may read has a link to the blob. */
-export async function hasReadableLink(
-  queryer: Queryer,
-  digest: Buffer,
-  account: { userId: number | null; admin: boolean },
-): Promise<boolean> {
+/** Whether any repository that the subject may pull has a link to the blob. */
+export async function hasReadableLink(queryer: Queryer, digest: Buffer, subject: Subject): Promise<boolean> {
   const rows = await queryer.query(
-    `SELECT 1 FROM repository_blobs l
-     JOIN repositories r ON r.id = l.repository_id
-     JOIN namespaces n ON n.id = r.namespace_id
-     WHERE l.digest = $1 AND ($3 OR r.visibility = 'public' OR n.owner_id = $2) LIMIT 1`,
-    [digest, account.userId, account.admin],
+    `SELECT 1 FROM repository_blobs l JOIN repositories r ON r.id = l.repository_id
+     WHERE l.digest = $1 AND ${readableCondition(2)} LIMIT 1`,
+    [digest, ...readerParameters(subject)],
   );
   return rows.length > 0;
 }

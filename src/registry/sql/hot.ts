@@ -1,8 +1,8 @@
 /**
  * The hot reads: one statement answers who is asking, what it may see, and what it asked for. Each is prepared once and
- * asked over arrays (`database/batch.ts`). The joins are lateral with OFFSET 0 for the reason that `subjectJoins` gives.
+ * asked over arrays (`database/batch.ts`). The joins are lateral with OFFSET 0 for the reason that `pullingSubjectJoins` gives.
  */
-import { subjectColumns, subjectJoins, type SubjectRow } from '../../access/sql/subject.ts';
+import { subjectColumns, pullingSubjectJoins, type SubjectRow } from '../../access/sql/subject.ts';
 import type { Queryer } from '../../database/pool.ts';
 
 const questions = 'unnest($1::text[], $2::text[], $3::bigint[], $4::text[]';
@@ -17,7 +17,7 @@ export interface ManifestRow extends SubjectRow {
 const manifestByTagSql = `
   SELECT ${subjectColumns}, encode(t.digest, 'hex') AS digest, m.media_type, m.size
   FROM ${questions}, $5::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, tag, i)
-  ${subjectJoins}
+  ${pullingSubjectJoins}
   LEFT JOIN LATERAL (SELECT digest FROM tags WHERE repository_id = r.id AND name = question.tag OFFSET 0) t ON true
   LEFT JOIN LATERAL (SELECT media_type, size FROM manifests WHERE repository_id = r.id AND digest = t.digest OFFSET 0) m ON true
   ORDER BY question.i`;
@@ -25,7 +25,7 @@ const manifestByTagSql = `
 const manifestByDigestSql = `
   SELECT ${subjectColumns}, encode(m.digest, 'hex') AS digest, m.media_type, m.size
   FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
-  ${subjectJoins}
+  ${pullingSubjectJoins}
   LEFT JOIN LATERAL (
     SELECT digest, media_type, size FROM manifests WHERE repository_id = r.id AND digest = question.digest OFFSET 0
   ) m ON true
@@ -40,7 +40,7 @@ export interface BlobRow extends SubjectRow {
 const blobSql = `
   SELECT ${subjectColumns}, b.storage_key, b.size
   FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
-  ${subjectJoins}
+  ${pullingSubjectJoins}
   LEFT JOIN LATERAL (
     SELECT digest FROM repository_blobs WHERE repository_id = r.id AND digest = question.digest OFFSET 0
   ) l ON true

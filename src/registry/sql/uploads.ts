@@ -36,8 +36,10 @@ export async function insertUpload(queryer: Queryer, upload: NewUpload): Promise
   const rows = await queryer.query(
     `WITH asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
      INSERT INTO uploads (id, repository_name, credential_id, user_id, algorithm, expires_at)
-     SELECT $1, $2, $3, $4, $5, now() + make_interval(hours => $6) FROM asynchronous
-     WHERE (SELECT count(*) FROM (SELECT 1 FROM uploads WHERE user_id = $4 LIMIT $7) open) < $7
+     SELECT $1, $2, $3::bigint, $4, $5, now() + make_interval(hours => $6) FROM asynchronous
+     WHERE (SELECT count(*) FROM (
+       SELECT 1 FROM uploads WHERE user_id = $4 OR ($4::bigint IS NULL AND credential_id = $3::bigint) LIMIT $7
+     ) open) < $7
      RETURNING id`,
     [
       upload.id,
