@@ -14,6 +14,11 @@ test('an error without a message of its own takes the one of the table', () => {
   expect('cause' in new RegistryError('denied')).toBe(false);
 });
 
+test('an error may know when to try again', () => {
+  expect(new RegistryError('tooManyRequests', { retryAfterSeconds: 7 }).retryAfterSeconds).toBe(7);
+  expect(new RegistryError('tooManyRequests').retryAfterSeconds).toBeUndefined();
+});
+
 test('several errors keep their order and count', () => {
   const errors = ['a', 'b', 'c'].map((message) => new RegistryError('manifestBlobUnknown', { message }));
   expect(new RegistryErrors(errors).errors).toEqual(errors);

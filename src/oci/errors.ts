@@ -114,12 +114,18 @@ export type ErrorKind = keyof typeof errorTable;
 export class RegistryError extends Error {
   readonly kind: ErrorKind;
   readonly detail?: unknown;
+  /** When the client should try again, where that is known better than by the kind. A whole number. */
+  readonly retryAfterSeconds?: number;
 
-  constructor(kind: ErrorKind, options: { message?: string; detail?: unknown; cause?: unknown } = {}) {
+  constructor(
+    kind: ErrorKind,
+    options: { message?: string; detail?: unknown; cause?: unknown; retryAfterSeconds?: number } = {},
+  ) {
     super(options.message ?? errorTable[kind].message, 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'RegistryError';
     this.kind = kind;
     if (options.detail !== undefined) this.detail = options.detail;
+    if (options.retryAfterSeconds !== undefined) this.retryAfterSeconds = options.retryAfterSeconds;
   }
 }
 

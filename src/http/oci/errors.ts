@@ -41,7 +41,7 @@ const statusOf: Record<ErrorKind, number> = {
   unknown: 500,
 };
 
-/** Seconds after which a client should try again. */
+/** Seconds after which a client should try again, unless the error itself knows better. */
 const retryAfterSeconds: Partial<Record<ErrorKind, number>> = { uploadBusy: 1, tooManyRequests: 30, unavailable: 5 };
 
 export interface ErrorAnswer {
@@ -71,7 +71,7 @@ export function toRegistryErrors(error: unknown): readonly RegistryError[] {
 /** @param realm the absolute address of the token end-point @param service the name that tokens are issued for */
 export function answerOf(errors: readonly RegistryError[], realm: string, service: string): ErrorAnswer {
   const first = errors[0]!;
-  const seconds = retryAfterSeconds[first.kind];
+  const seconds = first.retryAfterSeconds ?? retryAfterSeconds[first.kind];
   const body = JSON.stringify({
     errors: errors.map((error) => ({
       code: errorTable[error.kind].code,

@@ -1,0 +1,153 @@
+/** Rate limits: how often one address and one account may sign in, ask for tokens, pull and push. */
+import type { RateLimiterAbstract } from 'rate-limiter-flexible';
+import type { Queryer } from '../../database/pool.ts';
+import { RegistryError } from '../../oci/errors.ts';
+import type { Logger } from '../../telemetry/logger.ts';
+import type { Subject } from '../policy.ts';
+import { addressKey } from './addresses.ts';
+import { createMemoryFailures, createSharedFailures, delaysOf } from './failures.ts';
+import { createPullLimits, type PullLimits, type PullSettings } from './pulls.ts';
+import { createSharedPulls } from './shared-pulls.ts';
+import { createSignIn, isoDay, type FreeFailures, type SignIn } from './sign-in.ts';
+import { createSlots, passwordSlots } from './slots.ts';
+import { deleteStaleAddresses } from './sql/known-addresses.ts';
+import { deleteExpiredCounters } from './sql/rate-limits.ts';
+import { deleteForgottenFailures } from './sql/sign-in-failures.ts';
+import { BoundedMemory, look, sharedWindow, take, type WindowOptions } from './windows.ts';
+
+/** Counts of 0 are no limit. */
+export interface RateLimitSettings extends PullSettings {
+  readonly store: 'memory' | 'postgres';
+  readonly signInsPerAddressPerMinute: number;
+  readonly signInsPerAccountPerMinute: number;
+  readonly freeFailures: FreeFailures;
+  readonly signInDelayMaxSeconds: number;
+  readonly knownAddressDays: number;
+  readonly tokensPerAddressPerMinute: number;
+  readonly tokensPerAccountPerMinute: number;
+  readonly pushesPerAddressPerHour: number;
+  readonly pushesPerAccountPerHour: number;
+}
+
+export interface RateLimits {
+  readonly signIn: SignIn;
+  /**
+   * Counts a request for an access token.
+   * @param account from {@link accountOf}, null for the anonymous caller
+   * @throws RegistryError `tooManyRequests` with its seconds
+   */
+  token(address: string, account: string | null): Promise<void>;
+  /** Null when no pull is limited. */
+  readonly pulls: PullLimits | null;
+  /**
+   * A push is counted by its manifest. Its uploads only ask whether there is a push left, so that nobody sends gigabytes
+   * for a manifest that will be refused.
+   * @throws RegistryError `tooManyRequests` with its seconds
+   */
+  push(address: string, account: string, step: 'upload' | 'manifest'): Promise<void>;
+  /** Removes what is over and forgotten from the database; for a background task. @returns how many rows */
+  sweep(signal?: AbortSignal): Promise<number>;
+  /** Tells the other processes what is left to tell. */
+  close(): Promise<void>;
+}
+
+export interface RateLimitParts {
+  readonly database: Queryer;
+  readonly settings: RateLimitSettings;
+  readonly logger: Logger;
+  /** Milliseconds since 1970, for failed sign-ins and known addresses. */
+  readonly clock?: () => number;
+}
+
+/** Rows that one statement of the sweep removes. */
+const sweptRowsMax = 1000;
+const dayMs = 24 * 3600 * 1000;
+
+/** Whom requests of this caller are counted for, whichever of its credentials it used; null for nobody in particular. */
+export function accountOf(subject: Subject): string | null {
+  if (subject.user !== null) return `user:${subject.user.id}`;
+  return subject.kind === 'anonymous' ? null : `credential:${subject.credentialId}`;
+}
+
+export function createRateLimits({ database, settings, logger, clock = Date.now }: RateLimitParts): RateLimits {
+  const shared = settings.store === 'postgres';
+  const windowOf = (options: WindowOptions): RateLimiterAbstract | null => {
+    if (options.points === 0) return null;
+    return shared ? sharedWindow(database, options) : new BoundedMemory(options);
+  };
+  const perMinute = (name: string, points: number) => windowOf({ name, points, seconds: 60 });
+  const perHour = (name: string, points: number) => windowOf({ name, points, seconds: 3600 });
+
+  const tokens = {
+    address: perMinute('token-address', settings.tokensPerAddressPerMinute),
+    account: perMinute('token-account', settings.tokensPerAccountPerMinute),
+  };
+  const pushes = {
+    address: perHour('push-address', settings.pushesPerAddressPerHour),
+    account: perHour('push-account', settings.pushesPerAccountPerHour),
+  };
+  const limitsPulls = settings.anonymousPullsPer6Hours > 0 || settings.accountPullsPer6Hours > 0;
+  const sharedPulls = shared && limitsPulls ? createSharedPulls(database, logger) : null;
+  const delays = delaysOf(settings.signInDelayMaxSeconds);
+
+  return {
+    signIn: createSignIn({
+      database,
+      failures: shared ? createSharedFailures(database, delays, clock) : createMemoryFailures(delays, clock),
+      free: settings.freeFailures,
+      slots: createSlots(passwordSlots),
+      perAddress: perMinute('sign-in-address', settings.signInsPerAddressPerMinute),
+      perAccount: perMinute('sign-in-account', settings.signInsPerAccountPerMinute),
+      knownAddressDays: settings.knownAddressDays,
+      clock,
+    }),
+    async token(address, account) {
+      await spend('token requests', tokens.address, () => addressKey(address), take);
+      if (account !== null) await spend('token requests', tokens.account, () => account, take);
+    },
+    pulls: createPullLimits(settings, sharedPulls),
+    async push(address, account, step) {
+      const ask = step === 'manifest' ? take : lookAhead;
+      await spend('pushes', pushes.address, () => addressKey(address), ask);
+      await spend('pushes', pushes.account, () => account, ask);
+    },
+    async sweep(signal) {
+      const staleBefore = isoDay(clock() - settings.knownAddressDays * dayMs);
+      const kinds = [
+        () => deleteExpiredCounters(database, Date.now(), sweptRowsMax),
+        () => deleteForgottenFailures(database, clock(), sweptRowsMax),
+        () => deleteStaleAddresses(database, staleBefore, sweptRowsMax),
+      ];
+      let swept = 0;
+      for (const sweepSome of kinds) {
+        let some = sweptRowsMax;
+        while (some === sweptRowsMax && signal?.aborted !== true) swept += some = await sweepSome();
+      }
+      return swept;
+    },
+    async close() {
+      await sharedPulls?.close();
+    },
+  };
+}
+
+/** Where the counter would stand if this counted. */
+async function lookAhead(window: RateLimiterAbstract, key: string): ReturnType<typeof look> {
+  const taken = await look(window, key);
+  return { ...taken, used: taken.used + 1 };
+}
+
+async function spend(
+  what: string,
+  window: RateLimiterAbstract | null,
+  key: () => string,
+  ask: typeof take,
+): Promise<void> {
+  if (window === null) return;
+  const { used, resetSeconds } = await ask(window, key());
+  if (used <= window.points) return;
+  throw new RegistryError('tooManyRequests', {
+    message: `too many ${what}: ${window.points} in ${window.duration / 60} minutes are allowed here; try again in ${resetSeconds} seconds`,
+    retryAfterSeconds: resetSeconds,
+  });
+}
