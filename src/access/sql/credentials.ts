@@ -47,3 +47,12 @@ export async function updateLastUse(queryer: Queryer, rows: readonly LastUseRow[
     ],
   );
 }
+
+/** What a credential may do at the management API; null when it has no such limit. A set is never changed. */
+export async function findApiScopes(queryer: Queryer, credentialId: number): Promise<string[] | null> {
+  const rows = await queryer.query<{ api_scopes: string[] | null }>(
+    'SELECT api_scopes FROM credentials WHERE id = $1',
+    [credentialId],
+  );
+  return rows[0]?.api_scopes ?? null;
+}
