@@ -14,7 +14,9 @@ import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
-import { createRepositoryRouter } from './http/api/repositories.ts';
+import { createAuthenticateApi } from './http/api/authenticate.ts';
+import { repositoryOperations } from './http/api/repositories.ts';
+import { createApiRouter } from './http/api/router.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
@@ -58,6 +60,12 @@ async function openFacts(config: Config, logger: Logger): Promise<Facts> {
   return startEmbeddedPostgres({ dataDir: config.dataDir, log: (line) => logger.info({ from: 'postgres' }, line) });
 }
 
+/** The queue's schema too: what is asked for in the first moments, such as a mail, must find a queue to go to. */
+async function migrateAll(connection: Connection, logger: Logger): Promise<void> {
+  await migrate(connection, { log: (line) => logger.info(line) });
+  await migrateJobs(connection, logger);
+}
+
 function openDatabase(config: Config, connection: Connection, logger: Logger): Database {
   return createDatabase({
     connection,
@@ -83,7 +91,7 @@ async function withDatabase<T>(
   const facts =
     served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
   try {
-    await migrate(facts.connection, { log: (line) => logger.info(line) });
+    await migrateAll(facts.connection, logger);
     const database = openDatabase(config, facts.connection, logger);
     try {
       return await work(database, facts.connection);
@@ -97,7 +105,7 @@ async function withDatabase<T>(
 
 /** Brings the schema to this version. */
 export async function runMigrations(config: Config, logger: Logger): Promise<void> {
-  await withDatabase(config, logger, (_database, connection) => migrateJobs(connection, logger));
+  await withDatabase(config, logger, async () => undefined);
 }
 
 /** Adds an account. @returns the password where it was generated. @throws AccountError */
@@ -147,7 +155,7 @@ export async function startBerth(config: Config, logger: Logger): Promise<Runnin
     await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
     const facts = await openFacts(config, logger);
     closers.push(() => facts.stop());
-    await migrate(facts.connection, { log: (line) => logger.info(line) });
+    await migrateAll(facts.connection, logger);
     const database = openDatabase(config, facts.connection, logger);
     closers.push(() => database.close());
     const store = openStore(config);
@@ -248,7 +256,15 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   const routers = [
     createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
     createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
-    createRepositoryRouter({ authenticator, lookup, repositories, database, bodyBytesMax: limits.requestBodyBytesMax }),
+    createApiRouter({
+      operations: [...repositoryOperations({ lookup, repositories })],
+      database,
+      authenticateApi: createAuthenticateApi({ authenticator, lookup }),
+      origins,
+      logger,
+      bodyBytesMax: limits.requestBodyBytesMax,
+      onDenied: async () => undefined,
+    }),
   ];
   const server = await listen({ oci, rest: createExpress(routers, logger), tls: config.tls, limits }, config.listen);
   return {
@@ -267,6 +283,7 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
   const tasks = createTasks({
     sweep,
     expireAudit: (signal) => expireAudit(database, config.auditRetentionDays, signal),
+    mail: config.mail,
     logger,
   });
   return startJobs({ connection, tasks, logger, shutdownGraceSeconds });

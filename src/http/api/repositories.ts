@@ -1,88 +1,85 @@
-/** `/api/v1/repositories/NAME/-`: what an owner can see and change of a repository. */
-import { json, Router, type Request, type Response } from 'express';
+/** `/api/v1/repositories/NAME/-`: what can be seen and changed of a repository. */
 import { z } from 'zod';
-import { actorOf, type RequestOrigin } from '../../access/actor.ts';
-import type { Authenticator } from '../../access/authenticate.ts';
 import { enforce, repositoryUnknown } from '../../access/enforce.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
-import { decide, visibilities, type RepositoryAction } from '../../access/policy.ts';
-import type { Database } from '../../database/pool.ts';
-import { RegistryError } from '../../oci/errors.ts';
-import { parseRepositoryName, type RepositoryName } from '../../oci/reference.ts';
+import { decide, visibilities, type RepositoryAction, type Visibility } from '../../access/policy.ts';
+import type { RepositoryName } from '../../oci/reference.ts';
 import type { Repositories } from '../../registry/repositories.ts';
-import { sendProblem } from './problem.ts';
+import { lockRepository } from '../../registry/sql/repositories.ts';
+import { anonymousCaller, type ApiCaller } from './caller.ts';
+import { defineOperation, type Operation } from './operation.ts';
+import { repositoryNameParam } from './schemas.ts';
 
-export interface RepositoryRouterParts {
-  readonly authenticator: Authenticator;
+export interface RepositoryOperationsParts {
   readonly lookup: Lookup;
   readonly repositories: Repositories;
-  readonly database: Database;
-  readonly bodyBytesMax: number;
 }
 
-/** `-` cannot be a name component, so whatever the name holds the path can be read; without it the name ends the path. */
-const path = /^\/api\/v1\/repositories\/(?<name>.+?)(?:\/-)?$/;
-
-const changeSchema = z.strictObject({ visibility: z.enum(visibilities) });
-
-const originOf = (req: Request): RequestOrigin => ({
-  address: req.socket.remoteAddress ?? null,
-  client: req.headers['user-agent'] ?? null,
-  requestId: null,
+const params = z.strictObject({ name: repositoryNameParam });
+const visibility = z.enum(visibilities).meta({
+  description: 'Who may pull: its members, everybody who is signed in, or everybody.',
 });
+const repositorySchema = z.strictObject({ name: z.string(), visibility }).meta({ id: 'Repository' });
 
-export function createRepositoryRouter({
-  authenticator,
-  lookup,
-  repositories,
-  database,
-  bodyBytesMax,
-}: RepositoryRouterParts): Router {
-  const router = Router();
-
-  async function authorize(
-    req: Request,
-    action: RepositoryAction,
-  ): Promise<{ name: RepositoryName; standing: Standing & { repositoryId: number } }> {
-    const name = parseRepositoryName(req.params['name'] as string);
-    const caller = await authenticator.authenticate(req.headers.authorization, originOf(req));
-    const standing = await lookup(caller, name);
-    const decision = decide(standing.subject, caller.scopes, name, action, standing.facts);
+export function repositoryOperations({ lookup, repositories }: RepositoryOperationsParts): readonly Operation[] {
+  /** @throws what `enforce` throws; 404 for what the caller may not see, also for changes */
+  async function authorize(caller: ApiCaller | null, name: RepositoryName, action: RepositoryAction) {
+    const { caller: asking } = caller ?? anonymousCaller;
+    const standing = await lookup(asking, name);
+    const decision = decide(standing.subject, asking.scopes, name, action, standing.facts);
     if (decision.outcome === 'invisible') throw repositoryUnknown(name, standing.subject);
     enforce(decision, standing.subject, name, action);
-    const { repositoryId } = standing;
-    if (repositoryId === null) throw repositoryUnknown(name);
-    return { name, standing: { ...standing, repositoryId } };
+    return found(name, standing);
   }
 
-  router.get(path, async (req: Request, res: Response) => {
-    const { name, standing } = await authorize(req, 'pull');
-    res.json({ name, visibility: standing.facts.visibility });
-  });
+  return [
+    defineOperation({
+      id: 'getRepository',
+      method: 'get',
+      path: '/repositories/{name+}/-',
+      summary: 'Look at a repository',
+      tags: ['repositories'],
+      access: 'anyone',
+      apiScope: null,
+      effect: 'reads',
+      params,
+      answers: { 200: repositorySchema },
+      handler: async ({ caller, params: { name } }) => ({
+        status: 200,
+        body: bodyOf(name, (await authorize(caller, name, 'pull')).visibility),
+      }),
+    }),
+    defineOperation({
+      id: 'changeRepository',
+      method: 'patch',
+      path: '/repositories/{name+}/-',
+      summary: 'Change who may see a repository',
+      tags: ['repositories'],
+      access: 'signed-in',
+      apiScope: null,
+      effect: 'changes',
+      edits: 'ifMatchAllowed',
+      params,
+      body: z.strictObject({ visibility }),
+      answers: { 200: repositorySchema },
+      async handler({ caller, params: { name }, body, queryer, actor, checkIfMatch }) {
+        const { repositoryId } = await authorize(caller, name, 'settings');
+        const locked = await lockRepository(queryer, repositoryId);
+        if (locked === undefined) throw repositoryUnknown(name);
+        checkIfMatch(bodyOf(name, locked.visibility));
+        await repositories.setVisibility(queryer, repositoryId, body.visibility, actor);
+        return { status: 200, body: bodyOf(name, body.visibility) };
+      },
+    }),
+  ];
+}
 
-  router.patch(path, json({ limit: bodyBytesMax }), async (req: Request, res: Response) => {
-    // Whoever may delete all of a repository may also say who sees it.
-    const { name, standing } = await authorize(req, 'settings');
-    const change = changeSchema.safeParse(req.body);
-    if (!change.success) {
-      const issue = change.error.issues[0]!;
-      throw new RegistryError('parameterInvalid', {
-        message: `the change is not valid: ${[issue.path.join('.'), issue.message].filter((part) => part !== '').join(': ')}; send {"visibility": "private"} or {"visibility": "public"}`,
-      });
-    }
-    const actor = actorOf(standing.subject!, originOf(req));
-    await database.transaction((queryer) =>
-      repositories.setVisibility(queryer, standing.repositoryId, change.data.visibility, actor),
-    );
-    res.json({ name, visibility: change.data.visibility });
-  });
+function bodyOf(name: RepositoryName, seenBy: Visibility): z.input<typeof repositorySchema> {
+  return { name, visibility: seenBy };
+}
 
-  router.all(path, (req: Request, res: Response) => {
-    res.set('Allow', 'GET, HEAD, PATCH');
-    throw new RegistryError('methodNotAllowed', {
-      message: `this address takes GET, HEAD and PATCH, not ${req.method}`,
-    });
-  });
-  router.use(sendProblem);
-  return router;
+/** Who may do everything everywhere may also ask for what is not there. */
+function found(name: RepositoryName, { repositoryId, facts, subject }: Standing) {
+  if (repositoryId === null || facts.visibility === null) throw repositoryUnknown(name, subject);
+  return { repositoryId, visibility: facts.visibility };
 }
