@@ -138,7 +138,12 @@ export function createDatabase(options: DatabaseOptions): Database {
     // An embedded server that stops tells its last connections so, after we have let go of them.
     if (!closing) options.onError?.(error.message);
   };
-  for (const each of [pool, hotPool]) each.on('error', onIdleError);
+  for (const each of [pool, hotPool]) {
+    each.on('error', onIdleError);
+    // Unheard, a connection that breaks on its way to whoever asked for it, or between two statements, would end the
+    // process; the next statement fails anyway, and the pool keeps no broken connection.
+    each.on('connect', (client) => client.on('error', () => undefined));
+  }
 
   return {
     query: (text, values) => run(pool, text, values),
@@ -167,11 +172,6 @@ async function once<T>(pool: pg.Pool, work: (queryer: Queryer) => Promise<T>): P
     throw translate(error);
   });
   let broken: Error | undefined;
-  // A connection that breaks between two statements tells so by an event; unheard, it would end the process.
-  const onError = (error: Error): void => {
-    broken = error;
-  };
-  client.on('error', onError);
   try {
     await run(client, 'BEGIN');
     const result = await work({ query: (text, values) => run(client, text, values) });
@@ -179,11 +179,10 @@ async function once<T>(pool: pg.Pool, work: (queryer: Queryer) => Promise<T>): P
     return result;
   } catch (error) {
     await run(client, 'ROLLBACK').catch((rollbackError: unknown) => {
-      broken ??= rollbackError as Error;
+      broken = rollbackError as Error;
     });
     throw error;
   } finally {
-    client.off('error', onError);
     client.release(broken);
   }
 }

@@ -1,4 +1,4 @@
-/** A way to a database that can be cut, and joined again: an outage as its clients see it. */
+/** A way to a database that can be cut and joined again, or slow: outages and delays as its clients see them. */
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -13,6 +13,9 @@ export interface DatabaseProxy {
   /** Breaks every connection and refuses new ones. */
   cut(): Promise<void>;
   join(): Promise<void>;
+  /** From now on, whoever sends this text gets no more answers until `release`; then all of them at once. */
+  hold(text: string): void;
+  release(): void;
   close(): Promise<void>;
 }
 
@@ -20,6 +23,8 @@ export async function createDatabaseProxy(database: EmbeddedConnection): Promise
   const folder = await mkdtemp(path.join(tmpdir(), 'berth-test-'));
   const socketName = `.s.PGSQL.${database.port}`;
   const sockets = new Set<Socket>();
+  const held = new Set<Socket>();
+  let holdText: string | undefined;
   let server: Server | undefined;
   const proxy: DatabaseProxy = {
     connection: { ...database, host: folder },
@@ -27,12 +32,23 @@ export async function createDatabaseProxy(database: EmbeddedConnection): Promise
       server = createServer((near) => {
         const far = connect(path.join(database.host, socketName));
         for (const socket of [near, far]) sockets.add(socket.on('close', () => sockets.delete(socket)));
+        near.on('data', (sent: Buffer) => {
+          if (holdText !== undefined && sent.includes(holdText)) held.add(far.pause());
+        });
         // Either end may break at any time; that is what this is for.
         pipeline(near, far, () => undefined);
         pipeline(far, near, () => undefined);
       });
       server.listen(path.join(folder, socketName));
       await once(server, 'listening');
+    },
+    hold(text) {
+      holdText = text;
+    },
+    release() {
+      holdText = undefined;
+      for (const far of held) far.resume();
+      held.clear();
     },
     async cut() {
       const closed = server === undefined ? undefined : once(server, 'close');
