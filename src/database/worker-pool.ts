@@ -14,9 +14,35 @@ const connectTimeoutMs = 10_000;
 /** Longer than the runner's pause between two looks for jobs, or each look would open a connection of its own. */
 const idleTimeoutMs = 60_000;
 
+/**
+ * The runner gives its listening connection back twice when that breaks while the runner stops; `pg` throws at the second
+ * time, nobody awaits the runner there, and the process would end.
+ */
+class ForgivingPool extends pg.Pool {
+  override connect(): Promise<pg.PoolClient>;
+  override connect(callback: ConnectCallback): void;
+  override connect(callback?: ConnectCallback): Promise<pg.PoolClient> | void {
+    if (callback === undefined) return super.connect();
+    super.connect((error, client, release) => {
+      if (client === undefined) return callback(error, client, release);
+      let released = false;
+      callback(error, client, (reason) => {
+        if (!released) release(reason);
+        released = true;
+      });
+    });
+  }
+}
+
+type ConnectCallback = (
+  error: Error | undefined,
+  client: pg.PoolClient | undefined,
+  release: (reason?: boolean | Error) => void,
+) => void;
+
 /** Connects lazily. A connection that breaks is replaced when the next one is needed. */
 export function createWorkerPool(connection: DatabaseOptions['connection']): WorkerPool {
-  const pool = new pg.Pool({
+  const pool = new ForgivingPool({
     ...connection,
     application_name: 'berth jobs',
     max: connectionsMax,

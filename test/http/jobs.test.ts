@@ -11,6 +11,7 @@ import { clientOf, type Client } from '../support/client.ts';
 import { createDatabaseProxy, type DatabaseProxy } from '../support/database-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { randomContent } from '../support/images.ts';
+import { unheardDuring } from '../support/unheard.ts';
 import { openUpload, sendChunk } from '../support/uploads.ts';
 
 const eventually = { timeout: 20_000, interval: 20 };
@@ -158,6 +159,16 @@ describe('background work', () => {
     const { jobs, logs } = start(proxy.connection, async () => undefined);
     await vi.waitFor(() => expect(logs).toHaveLength(1), eventually);
     await jobs.stop();
+  });
+
+  test('can be stopped while the database is slow to let it listen for jobs', async () => {
+    const { facts, database } = await openFacts();
+    const proxy = await openProxy(facts);
+    proxy.hold('LISTEN "jobs:insert"');
+    const { jobs } = start(proxy.connection, async () => undefined, 0.1);
+    const listening = `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`;
+    await vi.waitFor(async () => expect(await database.query(listening)).toHaveLength(1), eventually);
+    expect(await unheardDuring(() => jobs.stop())).toEqual([]);
   });
 
   test('that fails is logged by its name and tried again', async () => {
