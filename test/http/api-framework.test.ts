@@ -47,17 +47,17 @@ describe('the OpenAPI document', () => {
 
 describe('every answer', () => {
   test('is declared in the document', async () => {
-    const api = apiOf(berth.url, bob);
+    const api = await apiOf(berth.url, bob);
     const seen = await api.get(address);
     expect(seen.body).toEqual({ name: 'bob/deep/app', visibility: 'private' });
     expect((await api.get('/repositories/bob/none/-')).status).toBe(404);
-    expect((await apiOf(berth.url).get(address)).status).toBe(401);
+    expect((await (await apiOf(berth.url)).get(address)).status).toBe(401);
     expect((await api.get('/nothing')).status).toBe(404);
     expect((await api.patch(address, { visibility: 'everybody' })).status).toBe(400);
   });
 
   test('says that it is private', async () => {
-    const answers = [await apiOf(berth.url, bob).get(address), await apiOf(berth.url).get(address)];
+    const answers = [await (await apiOf(berth.url, bob)).get(address), await (await apiOf(berth.url)).get(address)];
     for (const answer of answers) expect(answer.headers['cache-control']).toBe('no-store');
   });
 });

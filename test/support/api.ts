@@ -23,7 +23,9 @@ export interface Api {
 
 const prefix = '/api/v1';
 
-export function apiOf(url: string, who?: Who): Api {
+/** Reads the document first, once per server. */
+export async function apiOf(url: string, who?: Who): Promise<Api> {
+  const contract = await contractOf(url);
   const request = (method: Lowercase<string> & keyof Api, path: string, body?: unknown): Test => {
     const test = supertest(url)
       [method](prefix + path)
@@ -31,7 +33,7 @@ export function apiOf(url: string, who?: Who): Api {
     if (who !== undefined) show(test, who);
     // `send` makes JSON of objects only; a test may want to send any value.
     if (body !== undefined) test.set('Content-Type', 'application/json').send(JSON.stringify(body));
-    return checked(test, url, method, path);
+    return test.expect((answer) => contract.check(method, prefix + path, answer));
   };
   return {
     get: (path) => request('get', path),
@@ -61,17 +63,6 @@ export async function itemsOf<Item>(api: Api, path: string): Promise<Item[]> {
     next = link === undefined ? undefined : /^<(?:https?:\/\/[^/]+)?\/api\/v1([^>]+)>; rel="next"$/.exec(link)![1]!;
   }
   return items;
-}
-
-/** Checks when the answer is there, before the test sees it. */
-function checked(test: Test, url: string, method: string, path: string): Test {
-  const waiting = test.then.bind(test);
-  test.then = ((resolve, reject) =>
-    waiting(async (answer) => {
-      (await contractOf(url)).check(method, prefix + path, answer);
-      return answer;
-    }).then(resolve, reject)) as typeof test.then;
-  return test;
 }
 
 interface Contract {

@@ -30,7 +30,7 @@ export interface Call<
    * @param current what the GET of the same thing would send now, or its `version` where it gives one
    * @throws ApiError `preconditionFailed` when `If-Match` names something else
    */
-  checkIfMatch(current: unknown): void;
+  readonly checkIfMatch: (current: unknown) => void;
 }
 
 /** What `prepare` knows: everything but the transaction. Its `queryer` is the pool. */
@@ -40,6 +40,8 @@ export type PrepareCall<Params, Query, Body, Caller> = Omit<
 >;
 
 export interface RequestFacts {
+  /** Whether there is an `If-Match` header: of a deletion that must have been looked at before, say. */
+  readonly conditional: boolean;
   /** Whether the request came by https; the session cookie depends on it. */
   readonly secure: boolean;
   /** What addresses in answers begin with: an origin, or nothing. */
