@@ -3,6 +3,7 @@ import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
+import { createApiAuthenticator } from './access/api-authenticate.ts';
 import { createAuthenticator } from './access/authenticate.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
@@ -16,6 +17,7 @@ import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
+import { repositoryChangeOperations } from './http/api/repository-changes.ts';
 import { createApiRouter } from './http/api/router.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createExpress } from './http/express.ts';
@@ -257,9 +259,14 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
     createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
     createApiRouter({
-      operations: [...repositoryOperations({ lookup, repositories })],
+      operations: [
+        ...repositoryOperations({ lookup, repositories }),
+        ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
+      ],
       database,
-      authenticateApi: createAuthenticateApi({ authenticator, lookup }),
+      authenticateApi: createAuthenticateApi(
+        createApiAuthenticator({ database, authenticator, lookup, lastUse }),
+      ),
       origins,
       logger,
       bodyBytesMax: limits.requestBodyBytesMax,

@@ -21,7 +21,7 @@ export class DatabaseUnavailableError extends Error {
 }
 
 /** A constraint of the schema refused a row; `constraint` is its name. */
-class ConstraintError extends Error {
+export class ConstraintError extends Error {
   override readonly name = 'ConstraintError';
   readonly constraint: string;
   constructor(constraint: string, cause: unknown) {

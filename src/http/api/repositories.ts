@@ -1,12 +1,12 @@
 /** `/api/v1/repositories/NAME/-`: what can be seen and changed of a repository. */
 import { z } from 'zod';
-import { enforce, repositoryUnknown } from '../../access/enforce.ts';
-import type { Lookup, Standing } from '../../access/lookup.ts';
-import { decide, visibilities, type RepositoryAction, type Visibility } from '../../access/policy.ts';
+import { repositoryUnknown } from '../../access/enforce.ts';
+import type { Lookup } from '../../access/lookup.ts';
+import { visibilities, type Visibility } from '../../access/policy.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Repositories } from '../../registry/repositories.ts';
 import { lockRepository } from '../../registry/sql/repositories.ts';
-import { anonymousCaller, type ApiCaller } from './caller.ts';
+import { authorizeRepository } from './authorize.ts';
 import { defineOperation, type Operation } from './operation.ts';
 import { repositoryNameParam } from './schemas.ts';
 
@@ -22,16 +22,6 @@ const visibility = z.enum(visibilities).meta({
 const repositorySchema = z.strictObject({ name: z.string(), visibility }).meta({ id: 'Repository' });
 
 export function repositoryOperations({ lookup, repositories }: RepositoryOperationsParts): readonly Operation[] {
-  /** @throws what `enforce` throws; 404 for what the caller may not see, also for changes */
-  async function authorize(caller: ApiCaller | null, name: RepositoryName, action: RepositoryAction) {
-    const { caller: asking } = caller ?? anonymousCaller;
-    const standing = await lookup(asking, name);
-    const decision = decide(standing.subject, asking.scopes, name, action, standing.facts);
-    if (decision.outcome === 'invisible') throw repositoryUnknown(name, standing.subject);
-    enforce(decision, standing.subject, name, action);
-    return found(name, standing);
-  }
-
   return [
     defineOperation({
       id: 'getRepository',
@@ -46,7 +36,7 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
       answers: { 200: repositorySchema },
       handler: async ({ caller, params: { name } }) => ({
         status: 200,
-        body: bodyOf(name, (await authorize(caller, name, 'pull')).visibility),
+        body: bodyOf(name, (await authorizeRepository(lookup, caller, name, 'pull')).visibility),
       }),
     }),
     defineOperation({
@@ -63,7 +53,7 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
       body: z.strictObject({ visibility }),
       answers: { 200: repositorySchema },
       async handler({ caller, params: { name }, body, queryer, actor, checkIfMatch }) {
-        const { repositoryId } = await authorize(caller, name, 'settings');
+        const { repositoryId } = await authorizeRepository(lookup, caller, name, 'settings');
         const locked = await lockRepository(queryer, repositoryId);
         if (locked === undefined) throw repositoryUnknown(name);
         checkIfMatch(bodyOf(name, locked.visibility));
@@ -76,10 +66,4 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
 
 function bodyOf(name: RepositoryName, seenBy: Visibility): z.input<typeof repositorySchema> {
   return { name, visibility: seenBy };
-}
-
-/** Who may do everything everywhere may also ask for what is not there. */
-function found(name: RepositoryName, { repositoryId, facts, subject }: Standing) {
-  if (repositoryId === null || facts.visibility === null) throw repositoryUnknown(name, subject);
-  return { repositoryId, visibility: facts.visibility };
 }

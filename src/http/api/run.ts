@@ -66,7 +66,12 @@ export function createRunner(parts: RunnerParts): Runner {
       ...input,
       caller,
       actor,
-      request: { secure, origin: origins.prefix(req), sessionSecret: caller === null ? null : shown.sessionSecret },
+      request: {
+        conditional: ifMatch !== undefined,
+        secure,
+        origin: origins.prefix(req),
+        sessionSecret: caller === null ? null : shown.sessionSecret,
+      },
     };
     const prepared = await operation.prepare?.({ ...base, queryer: database });
     const handle = async (queryer: Queryer): Promise<Sending> => {

@@ -7,3 +7,19 @@ export const repositoryNameParam = z
   .string()
   .transform(parseRepositoryName)
   .meta({ description: "The repository's whole name; its slashes are not escaped.", example: 'acme/app' });
+
+/** A repository's name in a body. */
+export const repositoryNameField = z
+  .string()
+  .max(255)
+  .transform(parseRepositoryName)
+  .meta({ description: 'The whole name of a repository.', example: 'acme/app' });
+
+/** `dry_run=1`: only say what would happen. */
+export const dryRunQuery = z.strictObject({
+  dry_run: z
+    .enum(['0', '1'])
+    .transform((text) => text === '1')
+    .default(false)
+    .meta({ description: '1: only say what would go.' }),
+});

@@ -37,7 +37,7 @@ export async function insertRepository(
      ON CONFLICT (name) DO NOTHING RETURNING id, namespace_id AS "namespaceId"`,
     [namespace, name, visibility],
   );
-  if (rows[0] !== undefined) await queryer.query('DELETE FROM repository_aliases WHERE name = $1', [name]);
+  if (rows[0] !== undefined) await takeAlias(queryer, name);
   return rows[0];
 }
 
@@ -54,6 +54,53 @@ export async function lockRepository(queryer: Queryer, repositoryId: number): Pr
     [repositoryId],
   );
   return rows[0];
+}
+
+/** Whether a repository has this name at this moment; whoever makes one at the same time meets the constraint. */
+export async function isNameTaken(queryer: Queryer, name: RepositoryName): Promise<boolean> {
+  return (await queryer.query('SELECT 1 FROM repositories WHERE name = $1', [name])).length > 0;
+}
+
+/** A name that somebody takes leads nowhere else any more. */
+export async function takeAlias(queryer: Queryer, name: RepositoryName): Promise<void> {
+  await queryer.query('DELETE FROM repository_aliases WHERE name = $1', [name]);
+}
+
+/** Renames a locked repository and keeps its old name for pulls. */
+export async function renameRepository(
+  queryer: Queryer,
+  repositoryId: number,
+  name: RepositoryName,
+  namespaceId: number,
+  oldName: RepositoryName,
+): Promise<void> {
+  await queryer.query('UPDATE repositories SET name = $2, namespace_id = $3, updated_at = now() WHERE id = $1', [
+    repositoryId,
+    name,
+    namespaceId,
+  ]);
+  await queryer.query(
+    `INSERT INTO repository_aliases (name, repository_id) VALUES ($1, $2)
+     ON CONFLICT (name) DO UPDATE SET repository_id = excluded.repository_id, created_at = now()`,
+    [oldName, repositoryId],
+  );
+}
+
+/** What the old owner gave ends with a transfer: roles of his teams, robots of the repository, open invitations. */
+export async function leaveNamespace(queryer: Queryer, repositoryId: number): Promise<void> {
+  await queryer.query('DELETE FROM collaborators WHERE repository_id = $1 AND team_id IS NOT NULL', [repositoryId]);
+  await queryer.query('DELETE FROM invitations WHERE repository_id = $1', [repositoryId]);
+  await queryer.query('UPDATE credentials SET revoked_at = now() WHERE repository_id = $1 AND revoked_at IS NULL', [
+    repositoryId,
+  ]);
+}
+
+/** The present name of a repository. */
+export async function findName(queryer: Queryer, repositoryId: number): Promise<RepositoryName | undefined> {
+  const rows = await queryer.query<{ name: RepositoryName }>('SELECT name FROM repositories WHERE id = $1', [
+    repositoryId,
+  ]);
+  return rows[0]?.name;
 }
 
 export async function updateVisibility(queryer: Queryer, repositoryId: number, visibility: Visibility): Promise<void> {
