@@ -4,6 +4,7 @@
  */
 import { addAbortListener, EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Task as RunnerTask } from 'graphile-worker';
 import type { DatabaseOptions } from '../database/pool.ts';
 import { createWorkerPool, type WorkerPool } from '../database/worker-pool.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -26,6 +27,8 @@ export interface Jobs {
 const schema = 'graphile_worker';
 /** Between two looks for jobs whose time has come. New ones are told by the database at once. */
 const pollMs = 10_000;
+/** So that somebody who waits for a mail does not wait for a long sweep. */
+const jobsAtOnce = 2;
 /** Before the runner is started again after a fault, and twice as long after each start that fails, up to a limit. */
 const firstPauseMs = 1000;
 const pauseMsMax = 60_000;
@@ -108,12 +111,14 @@ async function runUntil(signal: AbortSignal, { connections, tasks, logger, onSta
     events,
     logger: await createRunnerLogger(logger, over.reject),
     noHandleSignals: true,
-    concurrency: 1,
+    concurrency: jobsAtOnce,
     pollInterval: pollMs,
     // Without a batch of their own (of one), a failure to finish a job would be heard by nobody and end the process.
     preset: { worker: { completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
-    taskList: Object.fromEntries(tasks.map(({ name, run: work }) => [name, () => work(signal)])),
-    parsedCronItems: parseCronItems(tasks.map(({ name, schedule }) => cronItem(name, schedule))),
+    taskList: Object.fromEntries(tasks.map(({ name, run: work }) => [name, taskOf(work, signal)])),
+    parsedCronItems: parseCronItems(
+      tasks.flatMap(({ name, schedule }) => (schedule === undefined ? [] : [cronItem(name, schedule)])),
+    ),
   });
   void runner.promise.then(() => over.reject(new Error('the background runner ended by itself')), over.reject);
   using _listener = addAbortListener(signal, () => over.resolve());
@@ -124,6 +129,10 @@ async function runUntil(signal: AbortSignal, { connections, tasks, logger, onSta
     await runner.stop().catch(() => undefined);
     await runner.promise.catch(() => undefined);
   }
+}
+
+function taskOf(work: Task['run'], signal: AbortSignal): RunnerTask {
+  return (payload, { job }) => work(signal, { payload, lastTry: job.attempts >= job.max_attempts });
 }
 
 /** One job of each kind waits at most. No named queue: a process that dies would keep it locked for hours. */

@@ -1,24 +1,35 @@
 /** What is done in the background, and when. A task may run in several processes at once, and be ended anywhere. */
 import type { Sweep, Swept } from '../registry/sweep.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { createSendMail, type MailSettings } from './send-mail.ts';
 
 export interface Task {
   /** As it stands in the queue: never to be given another meaning, for an older Berth may run beside this one. */
   readonly name: string;
-  /** Minute, hour, day, month, weekday, in UTC. */
-  readonly schedule: string;
-  /** Ends early when the signal says so. */
-  readonly run: (signal: AbortSignal) => Promise<void>;
+  /** Minute, hour, day, month, weekday, in UTC. Absent: only when somebody asks. */
+  readonly schedule?: string;
+  /** Ends early when the signal says so. A failure is tried again, and logged; so its error must not hold a secret. */
+  readonly run: (signal: AbortSignal, job: Job) => Promise<void>;
+}
+
+/** What was put into the queue. */
+export interface Job {
+  /** JSON that nobody has checked: an older or newer Berth may have queued it. */
+  readonly payload: unknown;
+  /** Whether a failure now would leave it in the queue for good, tried no more. */
+  readonly lastTry: boolean;
 }
 
 export interface TaskParts {
   readonly sweep: Sweep;
   /** @returns how many rows of the audit log are gone */
   readonly expireAudit: (signal: AbortSignal) => Promise<number>;
+  /** Undefined: mails wait in the queue for a process that has a mail server. */
+  readonly mail: MailSettings | undefined;
   readonly logger: Logger;
 }
 
-export function createTasks({ sweep, expireAudit, logger }: TaskParts): readonly Task[] {
+export function createTasks({ sweep, expireAudit, mail, logger }: TaskParts): readonly Task[] {
   const sweeping =
     (freed: string, work: (signal: AbortSignal) => Promise<Swept>): Task['run'] =>
     async (signal) => {
@@ -51,5 +62,6 @@ export function createTasks({ sweep, expireAudit, logger }: TaskParts): readonly
         if (count > 0) logger.info({ count }, 'rows of the audit log were older than it keeps them, and are gone');
       },
     },
+    ...(mail === undefined ? [] : [createSendMail(mail, logger)]),
   ];
 }
