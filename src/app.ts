@@ -84,11 +84,7 @@ function openStore(config: Config): BlobStore {
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
-async function withDatabase<T>(
-  config: Config,
-  logger: Logger,
-  work: (database: Database, connection: Connection) => Promise<T>,
-): Promise<T> {
+async function withDatabase<T>(config: Config, logger: Logger, work: (database: Database) => Promise<T>): Promise<T> {
   const served = config.database.url === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
   const facts =
     served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
@@ -96,7 +92,7 @@ async function withDatabase<T>(
     await migrateAll(facts.connection, logger);
     const database = openDatabase(config, facts.connection, logger);
     try {
-      return await work(database, facts.connection);
+      return await work(database);
     } finally {
       await database.close();
     }
