@@ -7,6 +7,7 @@ import { createApiAuthenticator } from './access/api-authenticate.ts';
 import { createAuthenticator } from './access/authenticate.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
+import { createRateLimits } from './access/limits/limits.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
 import { generatePassword } from './access/passwords.ts';
 import { createTokenService } from './access/token-service.ts';
@@ -223,13 +224,15 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   const lastUse = createLastUse(database, (error) =>
     logger.warn({ err: error }, 'the last use of some credentials could not be written'),
   );
-  const authenticator = createAuthenticator(database, tokens, lastUse);
+  const rateLimits = createRateLimits({ database, settings: config.rateLimits, logger });
+  const authenticator = createAuthenticator({ database, tokens, lastUse, signIn: rateLimits.signIn });
   const lookup = createLookup(database);
   const tokenService = createTokenService({
     database,
     lookup,
     tokens,
     lastUse,
+    rateLimits,
     refreshTtlDays: config.tokens.refreshTtlDays,
   });
 
@@ -246,6 +249,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     manifests: createManifests({ database, reviewDelayHours, cacheBytes: config.cache.manifestBytes }),
     pushManifest: createPushManifest({ database, repositories, sparse: config.sparseManifests, reviewDelayHours }),
     listings: createListings(database),
+    rateLimits,
     limits,
   };
 
@@ -275,7 +279,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     async stop() {
       stopping = true;
       await server.stop();
-      await lastUse.close();
+      await Promise.all([lastUse.close(), rateLimits.close()]);
     },
   };
 }

@@ -6,6 +6,7 @@ import type { RequestOrigin } from './actor.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
 import type { LastUse } from './last-use.ts';
+import type { SignIn } from './limits/sign-in.ts';
 import { verifyNothing, verifyPassword } from './passwords.ts';
 import { hashOfSecret, isSecret } from './secrets.ts';
 import { findPassword, type PasswordRow } from './sql/accounts.ts';
@@ -21,11 +22,14 @@ export interface Authenticator {
   /**
    * Verifies a name with a password, a personal access token or a robot's token. For passwords it takes the same time whether
    * or not the account exists. A password is not enough for an account with a second factor; tokens are.
-   * @throws UnauthorizedError
+   * @throws UnauthorizedError; RegistryError `tooManyRequests` or `unavailable` when no password is verified at the moment
    */
   verifyBasic(username: string, password: string, origin: RequestOrigin): Promise<Caller>;
-  /** Only the password, whatever else the account asks for; undefined when it is wrong. The same time in all cases. */
-  verifyPasswordOf(username: string, password: string): Promise<PasswordRow | undefined>;
+  /**
+   * Only the password, whatever else the account asks for; undefined when it is wrong. The same time in all cases.
+   * @throws RegistryError `tooManyRequests` or `unavailable` when no password is verified at the moment
+   */
+  verifyPasswordOf(username: string, password: string, origin: RequestOrigin): Promise<PasswordRow | undefined>;
 }
 
 /** A verified password is remembered this long (as a keyed digest): argon2 costs 36 ms, and scripts send Basic with every request. */
@@ -38,32 +42,64 @@ const wrongPassword = 'the user name or password is not right';
 
 const secondFactor = 'this account has a second factor: use a personal access token in place of the password';
 
-export function createAuthenticator(database: Database, tokens: AccessTokens, lastUse: LastUse): Authenticator {
+export interface AuthenticatorParts {
+  readonly database: Database;
+  readonly tokens: AccessTokens;
+  readonly lastUse: LastUse;
+  /** Says whether a password may be verified now, and counts the wrong ones. */
+  readonly signIn: SignIn;
+}
+
+export function createAuthenticator({ database, tokens, lastUse, signIn }: AuthenticatorParts): Authenticator {
   const digestKey = randomBytes(32);
   const remembered = new LRUCache<string, Promise<boolean>>({ max: rememberedMax, ttl: rememberedMs });
 
-  /**
-   * Which password is the account's is asked each time; only that this text hashes to it is remembered, by the credential's
-   * id: a changed password is another credential.
-   */
-  async function matches(password: string, row: PasswordRow): Promise<boolean> {
-    const key = createHmac('sha256', digestKey).update(`${row.credential_id}\0${password}`).digest('base64');
-    let pending = remembered.get(key);
-    if (pending === undefined) {
-      // The promise itself is kept, so that a burst of requests with one password costs one argon2.
-      pending = verifyPassword(password, row.secret_hash);
-      remembered.set(key, pending);
-      const forget = (): void => void remembered.delete(key);
-      pending.then((right) => right || forget(), forget);
-    }
-    return pending;
+  /** Counted as a sign-in, and refused where there were too many. */
+  async function attempt(
+    username: string,
+    password: string,
+    row: PasswordRow | undefined,
+    origin: RequestOrigin,
+  ): Promise<boolean> {
+    const who = { username, address: origin.address ?? '', factor: 'password', more: row?.totp ?? false } as const;
+    const right = await signIn(who, async () => {
+      const matches = row === undefined ? verifyNothing(password) : verifyPassword(password, row.secret_hash);
+      return (await matches) || undefined;
+    });
+    return right === true;
   }
 
-  async function verifyPasswordOf(username: string, password: string): Promise<PasswordRow | undefined> {
+  /**
+   * Which password is the account's is asked each time; only that this text hashes to it is remembered, by the credential's
+   * id: a changed password is another credential. The promise itself is kept, so that a burst of requests with one password
+   * costs one attempt. Bursts at accounts that do not exist are joined alike, or their count would tell them apart.
+   */
+  async function matches(
+    username: string,
+    password: string,
+    row: PasswordRow | undefined,
+    origin: RequestOrigin,
+  ): Promise<boolean> {
+    const account = row === undefined ? `nobody ${username}` : `credential ${row.credential_id}`;
+    const key = createHmac('sha256', digestKey).update(`${account}\0${password}`).digest('base64');
+    const joined = remembered.get(key);
+    // A refusal was meant for another address: whoever joined tries on their own.
+    if (joined !== undefined) return joined.catch(() => attempt(username, password, row, origin));
+    const own = attempt(username, password, row, origin);
+    remembered.set(key, own);
+    const forget = (): void => void remembered.delete(key);
+    own.then((right) => right || forget(), forget);
+    return own;
+  }
+
+  async function verifyPasswordOf(
+    username: string,
+    password: string,
+    origin: RequestOrigin,
+  ): Promise<PasswordRow | undefined> {
     // PostgreSQL's text has no NUL, and so no account's name.
     const row = username.includes('\0') ? undefined : await findPassword(database, username);
-    const right = row === undefined ? await verifyNothing(password) : await matches(password, row);
-    return right ? row : undefined;
+    return (await matches(username, password, row, origin)) ? row : undefined;
   }
 
   async function verifySecret(username: string, secret: string, origin: RequestOrigin): Promise<Caller> {
@@ -77,7 +113,7 @@ export function createAuthenticator(database: Database, tokens: AccessTokens, la
 
   async function verifyBasic(username: string, password: string, origin: RequestOrigin): Promise<Caller> {
     if (isSecret(password)) return verifySecret(username, password, origin);
-    const row = await verifyPasswordOf(username, password);
+    const row = await verifyPasswordOf(username, password, origin);
     if (row === undefined) throw new UnauthorizedError({ message: wrongPassword });
     if (row.totp) throw new UnauthorizedError({ message: secondFactor });
     return { credentialId: row.credential_id, kid: null, scopes: null };

@@ -9,7 +9,8 @@ import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
 import type { Lookup } from './lookup.ts';
 import type { LastUse } from './last-use.ts';
-import { grantScope } from './policy.ts';
+import { accountOf, type RateLimits } from './limits/limits.ts';
+import { grantScope, type RepositoryFacts, type Subject } from './policy.ts';
 import type { Scope } from './scopes.ts';
 import { createSecret, hashOfSecret } from './secrets.ts';
 import { findRefreshToken, insertRefreshToken } from './sql/tokens.ts';
@@ -24,8 +25,11 @@ export interface IssuedToken {
 }
 
 export interface TokenService {
-  /** An access token; what the caller may not do is left out of it. @throws UnauthorizedError when the caller is not alive */
-  issue(caller: Caller, username: string, asked: readonly Scope[]): Promise<IssuedToken>;
+  /**
+   * An access token; what the caller may not do is left out of it.
+   * @throws UnauthorizedError when the caller is not alive; RegistryError `tooManyRequests` when it has had its tokens
+   */
+  issue(caller: Caller, username: string, asked: readonly Scope[], origin: RequestOrigin): Promise<IssuedToken>;
   /** A token that stands for the password or token of this caller until either is revoked. Random, stored hashed, shown once. */
   createRefreshToken(caller: Caller): Promise<string>;
   /** Who a refresh token stands for. @throws UnauthorizedError when it is unknown, expired or revoked */
@@ -37,6 +41,7 @@ export interface TokenServiceParts {
   readonly lookup: Lookup;
   readonly tokens: AccessTokens;
   readonly lastUse: LastUse;
+  readonly rateLimits: RateLimits;
   readonly refreshTtlDays: number;
 }
 
@@ -45,22 +50,32 @@ export function createTokenService({
   lookup,
   tokens,
   lastUse,
+  rateLimits,
   refreshTtlDays,
 }: TokenServiceParts): TokenService {
-  async function grant(caller: Caller, scope: Scope): Promise<Scope | null> {
-    const name = scope.type === 'repository' ? nameOf(scope) : null;
+  async function living(
+    caller: Caller,
+    name: RepositoryName | null,
+  ): Promise<{ subject: Subject; facts: RepositoryFacts }> {
     const { subject, facts } = await lookup(caller, name);
     if (subject === null) throw new UnauthorizedError({ message: 'these credentials were revoked or have expired' });
+    return { subject, facts };
+  }
+
+  async function grant(caller: Caller, scope: Scope): Promise<Scope | null> {
+    const name = scope.type === 'repository' ? nameOf(scope) : null;
+    const { subject, facts } = await living(caller, name);
     return grantScope(subject, scope, name === null ? null : facts);
   }
 
   return {
-    async issue(caller, username, asked) {
+    async issue(caller, username, asked, origin) {
       // Also without scopes, as at `docker login`: the caller must be alive.
-      const granted = await Promise.all([
-        grant(caller, { type: 'none', name: '', actions: [] }),
+      const [{ subject }, ...granted] = await Promise.all([
+        living(caller, null),
         ...asked.map((scope) => grant(caller, scope)),
       ]);
+      await rateLimits.token(origin.address ?? '', accountOf(subject));
       const access = granted.filter((scope) => scope !== null);
       return { ...(await tokens.issue(caller.credentialId, username, access)), access };
     },

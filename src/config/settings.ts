@@ -113,7 +113,7 @@ const settings = {
   },
   BERTH_RATE_LIMIT_SIGN_INS_PER_ACCOUNT_PER_MINUTE: {
     type: value.wholeNumber(0, 1_000_000),
-    default: '60',
+    default: '600',
     doc: 'The same for one account, from all addresses where it has not signed in lately. 0: no limit.',
   },
   BERTH_SIGN_IN_FAILURES_FREE: {

@@ -57,6 +57,7 @@ function limitsOf(settings: Partial<RateLimitSettings>): RateLimits {
   return limits;
 }
 
+const password = { factor: 'password', more: false } as const;
 const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
     (value) => value,
@@ -65,7 +66,9 @@ const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
 
 /** What becomes of a sign-in: 'right', 'wrong', or the seconds after which to come again. */
 async function signIn(limits: RateLimits, username: string, address: string, right: boolean): Promise<unknown> {
-  const result = await outcomeOf(limits.signIn({ username, address }, async () => (right ? 'right' : undefined)));
+  const result = await outcomeOf(
+    limits.signIn({ ...password, username, address }, async () => (right ? 'right' : undefined)),
+  );
   if (result instanceof Error) {
     expect(result).toMatchObject({ kind: 'tooManyRequests' });
     const { retryAfterSeconds } = result as { retryAfterSeconds?: number };
@@ -107,7 +110,7 @@ describe.each(stores)('failed sign-ins counted in %s', (store: Store) => {
       checked += 1;
       return undefined;
     };
-    const who = { username: 'ada', address: '203.0.113.7' };
+    const who = { ...password, username: 'ada', address: '203.0.113.7' };
     await Promise.all(Array.from({ length: 100 }, () => outcomeOf(limits.signIn(who, guess))));
     expect(checked).toBe(free.perAccountAndAddress + 1);
   });
@@ -153,7 +156,9 @@ describe.each(stores)('failed sign-ins counted in %s', (store: Store) => {
     const limits = limitsOf({ store, freeFailures: free });
     const broken = () => Promise.reject(new Error('the database is away'));
     for (let i = 0; i < 10; i += 1)
-      await expect(limits.signIn({ username: 'ada', address: '203.0.113.7' }, broken)).rejects.toThrow('away');
+      await expect(limits.signIn({ ...password, username: 'ada', address: '203.0.113.7' }, broken)).rejects.toThrow(
+        'away',
+      );
     expect(await signIn(limits, 'ada', '203.0.113.7', false)).toBe('wrong');
   });
 
@@ -165,6 +170,19 @@ describe.each(stores)('failed sign-ins counted in %s', (store: Store) => {
     }
     expect(await signIn(limits, 'someone', '203.0.113.7', false)).toBe('wrong');
     expect(await signIn(limits, 'someone', '203.0.113.7', false)).toBe(1);
+  });
+
+  test('a password lets nobody guess codes for ever', async () => {
+    const limits = limitsOf({ store, freeFailures: free });
+    const who = { username: 'ada', address: '203.0.113.7' };
+    let guesses = 0;
+    for (let i = 0; i < 20; i += 1) {
+      await limits.signIn({ ...who, factor: 'password', more: true }, async () => true);
+      const guess = async (): Promise<undefined> => void (guesses += 1) as undefined;
+      await outcomeOf(limits.signIn({ ...who, factor: 'code', more: false }, guess));
+    }
+    expect(guesses).toBe(free.perAccountAndAddress + 1);
+    expect(await database.query('SELECT 1 FROM known_addresses')).toEqual([]);
   });
 
   test('no order of attempts lets through more guesses than are free, and one for each delay after', async () => {
@@ -180,7 +198,7 @@ describe.each(stores)('failed sign-ins counted in %s', (store: Store) => {
         for (const { wait, guesses } of steps) {
           pass(seconds(wait));
           now += wait;
-          const who = { username: `model${run}`, address: '203.0.113.7' };
+          const who = { ...password, username: `model${run}`, address: '203.0.113.7' };
           const check = async () => void (guessed += 1) as undefined;
           for (let i = 0; i < guesses; i += 1) {
             const before = guessed;

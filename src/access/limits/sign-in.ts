@@ -23,6 +23,13 @@ export interface SignInAttempt {
   readonly address: string;
   /** The name as it was typed. */
   readonly username: string;
+  /** What is guessed. Codes are counted apart: whoever guesses them has the password. */
+  readonly factor: 'password' | 'code';
+  /**
+   * Whether another factor has to follow. Half a sign-in neither makes an address known nor forgets failures, or codes could
+   * be guessed for ever from an address that became known by the password.
+   */
+  readonly more: boolean;
 }
 
 /**
@@ -84,21 +91,18 @@ export function createSignIn(parts: SignInParts): SignIn {
     return findKnownAddress(database, username, network, days);
   }
 
-  return async ({ address, username }, check) => {
+  return async ({ address, username, factor, more }, check) => {
     const place = addressKey(address);
-    const account = accountKey(username);
+    const account = `${factor}:${accountKey(username)}`;
     const network = networkOf(address);
     await spend(parts.perAddress, place);
     const seen = await known(username, network);
     if (seen === undefined) await spend(parts.perAccount, account);
 
-    const own = `both:${account}:${place}`;
+    const own = `${account}:${place}`;
     const keys: FailureKey[] = [{ key: own, free: free.perAccountAndAddress }];
     if (seen === undefined)
-      keys.push(
-        { key: `address:${place}`, free: free.perAddress },
-        { key: `account:${account}`, free: free.perAccount },
-      );
+      keys.push({ key: `${factor}-from:${place}`, free: free.perAddress }, { key: account, free: free.perAccount });
     const counted = keys.filter((key) => key.free > 0);
     const attempt = counted.length === 0 ? null : await failures.begin(counted);
     if (attempt !== null && 'retryAfterMs' in attempt)
@@ -112,9 +116,9 @@ export function createSignIn(parts: SignInParts): SignIn {
       throw error;
     }
     if (result === undefined) return undefined;
-    await attempt?.takeBack(own);
+    await attempt?.takeBack(more ? undefined : own);
     // Once a day and network, so that signing in is no write.
-    if (network !== null && seen?.seen_today !== true)
+    if (!more && network !== null && seen?.seen_today !== true)
       await rememberAddress(database, username, network, isoDay(clock()));
     return result;
   };

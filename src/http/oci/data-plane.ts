@@ -4,6 +4,7 @@ import { actorOf } from '../../access/actor.ts';
 import type { Caller } from '../../access/caller.ts';
 import { enforce, repositoryUnknown, scopeFor } from '../../access/enforce.ts';
 import { UnauthorizedError } from '../../access/errors.ts';
+import type { RateLimits } from '../../access/limits/limits.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
 import { decide, type RepositoryAction, type Subject } from '../../access/policy.ts';
 import type { Actor } from '../../events/actor.ts';
@@ -25,6 +26,7 @@ export interface DataPlane {
   readonly manifests: Manifests;
   readonly pushManifest: PushManifest;
   readonly listings: Listings;
+  readonly rateLimits: RateLimits;
   readonly limits: {
     readonly manifestBytesMax: number;
     readonly manifestDepthMax: number;

@@ -7,6 +7,7 @@ import type { TagCondition } from '../../registry/move-tags.ts';
 import { readBody } from './body.ts';
 import { authorize, callerOf, existing, permit, type DataPlane } from './data-plane.ts';
 import { noneMatch, send, type Exchange } from './exchange.ts';
+import { countPull, countPush } from './rate-limits.ts';
 import { addressOf } from './routes.ts';
 
 /** By digest the answer never changes; by tag it may at any moment, and the client asks with its ETag. */
@@ -25,7 +26,7 @@ export async function getManifest(
   const reference = parseAskedFor(route.reference);
   const caller = await callerOf(plane, exchange, name, 'pull');
   const { manifest, ...standing } = await plane.manifests.find(caller, name, reference);
-  permit(standing, caller, name, 'pull');
+  const subject = permit(standing, caller, name, 'pull');
   existing(standing, name);
   if (manifest === null) throw manifestUnknown(reference);
   const etag = `"${manifest.digest}"`;
@@ -34,7 +35,11 @@ export async function getManifest(
     ETag: etag,
     'Cache-Control': cacheControl[reference.kind],
   };
-  if (noneMatch(exchange.req.headers['if-none-match'], etag)) return send(exchange, 304, headers);
+  const notModified = noneMatch(exchange.req.headers['if-none-match'], etag);
+  const { pulls } = plane.rateLimits;
+  if (pulls !== null)
+    await countPull(pulls, exchange, subject, manifest, notModified || exchange.req.method === 'HEAD');
+  if (notModified) return send(exchange, 304, headers);
   const typed = {
     ...headers,
     'Content-Type': manifest.mediaType,
@@ -72,7 +77,8 @@ export async function putManifest(
   const reference = parseReference(route.reference);
   const tags = tagsOf(exchange, reference, plane.limits.tagsPerPushMax);
   const condition = conditionOf(exchange, tags);
-  const { actor } = await authorize(plane, exchange, name, 'push');
+  const { subject, actor } = await authorize(plane, exchange, name, 'push');
+  await countPush(plane, exchange, subject, 'manifest');
   const bytes = await readBody(exchange.req, plane.limits.manifestBytesMax, 'manifestTooLarge');
   const digest = checkedDigest(bytes, reference);
   const { manifestDepthMax: depthMax, manifestReferencesMax: referencesMax } = plane.limits;

@@ -12,6 +12,7 @@ import { authorize, type DataPlane } from './data-plane.ts';
 import { freeBuffer } from './body.ts';
 import { announcedLength, parameter, send, singleHeader, type Exchange } from './exchange.ts';
 import { parseContentRange } from './ranges.ts';
+import { countPush } from './rate-limits.ts';
 import { addressOf } from './routes.ts';
 
 /** POST: opens a session, mounts a blob, or takes a whole one. */
@@ -24,6 +25,7 @@ export async function startUpload(plane: DataPlane, exchange: Exchange, route: {
   const algorithmText = parameter(query, 'digest-algorithm');
   const algorithm = algorithmText === null ? 'sha256' : parseDigestAlgorithm(algorithmText);
   const { caller, subject, actor } = await authorize(plane, exchange, name, 'push');
+  await countPush(plane, exchange, subject, 'upload');
   if (wanted !== null) {
     await plane.uploads.putWhole(
       { name, digest: wanted, actor },

@@ -48,9 +48,9 @@ export function createTokenRouter({
     const asked = scopesOf(req.query['scope']);
     const { authorization } = req.headers;
     const basic = authorization === undefined ? null : parseBasic(authorization);
-    const caller =
-      basic === null ? anonymous : await authenticator.verifyBasic(basic.username, basic.password, originOf(req, res));
-    const issued = await tokenService.issue(caller, basic?.username ?? '', asked);
+    const origin = originOf(req, res);
+    const caller = basic === null ? anonymous : await authenticator.verifyBasic(basic.username, basic.password, origin);
+    const issued = await tokenService.issue(caller, basic?.username ?? '', asked, origin);
     const offline = basic !== null && req.query['offline_token'] === 'true';
     const refreshToken = offline ? await tokenService.createRefreshToken(caller) : undefined;
     answer(res, { token: issued.token, ...bodyOf(issued, refreshToken) });
@@ -60,13 +60,14 @@ export function createTokenRouter({
   async function postToken(req: Request, res: Response): Promise<void> {
     const form = parseForm(req.body);
     const asked = scopesOf(form.scope);
+    const origin = originOf(req, res);
     if (form.grant_type === 'refresh_token') {
-      const { caller, username } = await tokenService.redeem(form.refresh_token, originOf(req, res));
-      answer(res, bodyOf(await tokenService.issue(caller, username, asked), form.refresh_token));
+      const { caller, username } = await tokenService.redeem(form.refresh_token, origin);
+      answer(res, bodyOf(await tokenService.issue(caller, username, asked, origin), form.refresh_token));
       return;
     }
-    const caller = await authenticator.verifyBasic(form.username, form.password, originOf(req, res));
-    const issued = await tokenService.issue(caller, form.username, asked);
+    const caller = await authenticator.verifyBasic(form.username, form.password, origin);
+    const issued = await tokenService.issue(caller, form.username, asked, origin);
     const refreshToken = form.access_type === 'offline' ? await tokenService.createRefreshToken(caller) : undefined;
     answer(res, bodyOf(issued, refreshToken));
   }
