@@ -152,7 +152,11 @@ async function readContract(url: string): Promise<Contract> {
       throw new Error(`${where}: the media type is ${type}, declared are: ${types.join(', ') || 'none'}`);
     if (type === undefined || method === 'head') return;
     const pointer = [...at, 'content', type, 'schema'].map(escapePointer).join('/');
-    validate(`/${pointer}`, JSON.parse(answer.text), where);
+    validate(
+      `/${pointer}`,
+      type.endsWith('/json') || type.endsWith('+json') ? JSON.parse(answer.text) : answer.text,
+      where,
+    );
   }
 }
 

@@ -101,9 +101,9 @@ export function describeApi(operations: readonly Operation[]): ApiDocument {
 }
 
 function describe(operation: Operation): ZodOpenApiOperationObject {
-  const { id, summary, description, tags, params, query, body, effect, edits, access, apiScope } = operation;
+  const { id, summary, description, tags, params, query, body, effect, edits, access, apiScope, streams } = operation;
   const used = [
-    ...(effect === 'reads' ? ['IfNoneMatch'] : ['CsrfToken']),
+    ...(effect === 'reads' ? (streams === undefined ? ['IfNoneMatch'] : []) : ['CsrfToken']),
     ...(effect === 'creates' ? ['IdempotencyKey'] : []),
     ...(edits === undefined ? [] : ['IfMatch']),
   ];
@@ -122,9 +122,10 @@ function describe(operation: Operation): ZodOpenApiOperationObject {
 }
 
 function responsesOf(operation: Operation): ZodOpenApiResponsesObject {
-  const { answers, effect, edits, query } = operation;
+  const { answers, effect, edits, query, streams } = operation;
+  const hasEtag = streams === undefined && (effect === 'reads' || edits !== undefined);
   const names = [
-    ...(effect === 'reads' || edits !== undefined ? [['ETag', 'ETag']] : []),
+    ...(hasEtag ? [['ETag', 'ETag']] : []),
     ...(query !== undefined && 'cursor' in query.shape ? [['Link', 'Link']] : []),
     ...(effect === 'creates' ? [['Idempotency-Replayed', 'IdempotencyReplayed']] : []),
   ];
@@ -135,9 +136,12 @@ function responsesOf(operation: Operation): ZodOpenApiResponsesObject {
       description: titleOfStatus(Number(status)),
       headers: used,
       ...(schema !== null && { content: { 'application/json': { schema } } }),
+      ...(streams !== undefined && {
+        content: Object.fromEntries(streams.map((type) => [type, { schema: { type: 'string' as const } }])),
+      }),
     },
   ]);
-  const unchanged = effect === 'reads' ? [['304', { description: titleOfStatus(304) }]] : [];
+  const unchanged = effect === 'reads' && hasEtag ? [['304', { description: titleOfStatus(304) }]] : [];
   const problems = problemStatuses(operation)
     .filter((status) => !(status in answers))
     .map((status) => [String(status), { $ref: `#/components/responses/Problem${status}` }]);

@@ -61,11 +61,19 @@ export interface AnswerParts {
   readonly headers?: Readonly<Record<string, string>>;
   /** `Set-Cookie` headers (cookies.ts). */
   readonly cookies?: readonly string[];
+  readonly stream?: AnswerStream;
 }
 
 export interface Answer extends AnswerParts {
   readonly status: number;
   readonly body?: unknown;
+}
+
+/** A 200 that is a file: sent as it is made, never as a whole in memory. Only for operations that declare `streams`. */
+export interface AnswerStream {
+  readonly type: string;
+  /** Asked for the first piece before anything is sent, so what fails by then is a problem like any other. */
+  readonly pieces: AsyncIterable<string>;
 }
 
 /** The status is a parameter of its own: of a status deep in a type that is still being inferred TypeScript sees only `number`. */
@@ -97,6 +105,8 @@ interface Declaration {
   readonly edits?: 'ifMatchAllowed' | 'ifMatchRequired';
   /** What is the same for everybody may be kept by caches, if they ask each time. All else is never stored. */
   readonly cache?: 'public';
+  /** The media types of a 200 that is a stream of text; its schema is null then. */
+  readonly streams?: readonly string[];
 }
 
 export interface OperationSpec<
@@ -149,6 +159,8 @@ export function defineOperation<
     throw new TypeError(`${spec.id}: params are ${declared.join()}, but the path is ${spec.path}`);
   if ((spec.method === 'get') !== (spec.effect === 'reads'))
     throw new TypeError(`${spec.id}: GET reads, and whatever reads is a GET`);
+  if (spec.streams !== undefined && spec.effect !== 'reads')
+    throw new TypeError(`${spec.id}: only what reads can stream`);
   if (spec.edits !== undefined && spec.effect !== 'changes')
     throw new TypeError(`${spec.id}: only what changes something can edit it`);
   for (const schema of [spec.params, spec.query]) {

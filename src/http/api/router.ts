@@ -32,7 +32,7 @@ export function createApiRouter(parts: ApiRouterParts): Router {
         throw new RegistryError('methodNotAllowed', { message: `this address takes ${allow}, not ${req.method}` });
       }
       res.locals['operation'] = operation.id;
-      send(req, res, await run(operation, req, res.get('X-Request-Id') ?? null));
+      await send(req, res, await run(operation, req, res.get('X-Request-Id') ?? null));
       log(req, res);
     });
   }
@@ -40,8 +40,8 @@ export function createApiRouter(parts: ApiRouterParts): Router {
     throw new RegistryError('routeUnknown', { message: 'no such address in the API' });
   });
   router.use(apiPrefix, (error: unknown, req: Request, res: Response, next: NextFunction) => {
-    if (res.headersSent) return next(error);
     if (error instanceof ClientGoneError) return void res.destroy();
+    if (res.headersSent) return next(error);
     sendProblem(error, req, res);
     log(req, res, error);
   });
