@@ -17,6 +17,7 @@ import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from '
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
+import { explainOperations } from './http/api/explain.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
 import { createApiRouter } from './http/api/router.ts';
@@ -262,6 +263,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
       operations: [
         ...repositoryOperations({ lookup, repositories }),
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
+        ...explainOperations({ lookup }),
       ],
       database,
       authenticateApi: createAuthenticateApi(

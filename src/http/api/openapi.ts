@@ -157,7 +157,8 @@ function problemStatuses({ effect, edits, access }: Operation): number[] {
     404,
     ...(effect === 'reads' ? [] : [409, 413, 415, 422]),
     ...(edits === undefined ? [] : [412]),
-    ...(edits === 'ifMatchRequired' ? [428] : []),
+    // Where it is merely allowed, an operation may still ask for it: a deletion that was not looked at before.
+    ...(edits === undefined ? [] : [428]),
     429,
     500,
     503,

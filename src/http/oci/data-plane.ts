@@ -8,6 +8,7 @@ import type { RateLimits } from '../../access/limits/limits.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
 import { decide, type RepositoryAction, type Subject } from '../../access/policy.ts';
 import type { Actor } from '../../events/actor.ts';
+import { RegistryError } from '../../oci/errors.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Blobs } from '../../registry/blobs.ts';
 import type { Listings } from '../../registry/listings.ts';
@@ -71,7 +72,23 @@ export async function authorize(
   const caller = await callerOf(plane, exchange, name, action);
   const standing = await plane.lookup(caller, name, action === 'pull' ? 'aliases' : undefined);
   const subject = permit(standing, caller, name, action);
+  if (action === 'push' && standing.repositoryId === null) await refuseFormerName(plane, caller, name);
   return { caller, standing, subject, actor: actorOf(subject, originOf(exchange)) };
+}
+
+/**
+ * A push by a former name would take the name away from those who still pull by it; most likely its sender has not heard of
+ * the new one. Whoever may not see the repository hears nothing of it, and may take the name.
+ */
+async function refuseFormerName(plane: DataPlane, caller: Caller, name: RepositoryName): Promise<void> {
+  const { subject, facts, repositoryId } = await plane.lookup(caller, name, 'aliases');
+  if (repositoryId === null || decide(subject, null, name, 'pull', facts).outcome !== 'allowed') return;
+  const now = await plane.repositories.nameOf(repositoryId);
+  if (now === undefined || now === name) return;
+  throw new RegistryError('denied', {
+    message: `${name} is called ${now} now: push there. To use the old name for something else, make the repository by the API first`,
+    detail: { name, renamed: now },
+  });
 }
 
 /** The id of a repository that must be there. */
