@@ -22,6 +22,7 @@ import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
 import { createApiRouter } from './http/api/router.ts';
 import { expireAudit } from './events/audit-expiry.ts';
+import { createDeniedRecorder } from './events/denied.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
 import { createOciHandler } from './http/oci/handler.ts';
@@ -225,6 +226,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   const lastUse = createLastUse(database, (error) =>
     logger.warn({ err: error }, 'the last use of some credentials could not be written'),
   );
+  const denied = createDeniedRecorder(database, logger);
   const rateLimits = createRateLimits({ database, settings: config.rateLimits, logger });
   const authenticator = createAuthenticator({ database, tokens, lastUse, signIn: rateLimits.signIn });
   const lookup = createLookup(database);
@@ -251,6 +253,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     pushManifest: createPushManifest({ database, repositories, sparse: config.sparseManifests, reviewDelayHours }),
     listings: createListings(database),
     rateLimits,
+    denied,
     limits,
   };
 
@@ -281,7 +284,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     async stop() {
       stopping = true;
       await server.stop();
-      await Promise.all([lastUse.close(), rateLimits.close()]);
+      await Promise.all([lastUse.close(), rateLimits.close(), denied.stop()]);
     },
   };
 }

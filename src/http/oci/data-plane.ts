@@ -8,6 +8,7 @@ import type { RateLimits } from '../../access/limits/limits.ts';
 import type { Lookup, Standing } from '../../access/lookup.ts';
 import { decide, type RepositoryAction, type Subject } from '../../access/policy.ts';
 import type { Actor } from '../../events/actor.ts';
+import type { DeniedRecorder } from '../../events/denied.ts';
 import { RegistryError } from '../../oci/errors.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Blobs } from '../../registry/blobs.ts';
@@ -28,6 +29,8 @@ export interface DataPlane {
   readonly pushManifest: PushManifest;
   readonly listings: Listings;
   readonly rateLimits: RateLimits;
+  /** Told of changes that were not let happen. */
+  readonly denied: DeniedRecorder;
   readonly limits: {
     readonly manifestBytesMax: number;
     readonly manifestDepthMax: number;
@@ -62,6 +65,31 @@ export function permit(standing: Standing, caller: Caller, name: RepositoryName,
   return subject!;
 }
 
+/** As `permit`; a change that is not let happen is told to the audit log. */
+function permitted(
+  plane: DataPlane,
+  exchange: Exchange,
+  standing: Standing,
+  caller: Caller,
+  name: RepositoryName,
+  action: RepositoryAction,
+): Subject {
+  try {
+    return permit(standing, caller, name, action);
+  } catch (error) {
+    // Not the 401s: every client begins with one, and asks for a token.
+    if (standing.subject !== null && action !== 'pull' && error instanceof RegistryError && error.kind === 'denied')
+      plane.denied.record(actorOf(standing.subject, originOf(exchange)), {
+        action: `${exchange.req.url!.includes('/manifests/') ? 'manifest' : 'blob'}.${action === 'push' ? 'push' : 'delete'}`,
+        namespaceId: standing.namespaceId ?? undefined,
+        repositoryId: standing.repositoryId ?? undefined,
+        target: name,
+        reason: error.message,
+      });
+    throw error;
+  }
+}
+
 /** Authorizes a request that needs no hot read of its own. A former name of a repository is good for pulls only. */
 export async function authorize(
   plane: DataPlane,
@@ -71,7 +99,7 @@ export async function authorize(
 ): Promise<{ caller: Caller; standing: Standing; subject: Subject; actor: Actor }> {
   const caller = await callerOf(plane, exchange, name, action);
   const standing = await plane.lookup(caller, name, action === 'pull' ? 'aliases' : undefined);
-  const subject = permit(standing, caller, name, action);
+  const subject = permitted(plane, exchange, standing, caller, name, action);
   if (action === 'push' && standing.repositoryId === null) await refuseFormerName(plane, caller, name);
   return { caller, standing, subject, actor: actorOf(subject, originOf(exchange)) };
 }
