@@ -8,6 +8,7 @@ import { createAuthenticator } from './access/authenticate.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
 import { createRateLimits } from './access/limits/limits.ts';
+import { sweepRateLimits } from './access/limits/sweep.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
 import { generatePassword } from './access/passwords.ts';
 import { createTokenService } from './access/token-service.ts';
@@ -269,9 +270,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...explainOperations({ lookup }),
       ],
       database,
-      authenticateApi: createAuthenticateApi(
-        createApiAuthenticator({ database, authenticator, lookup, lastUse }),
-      ),
+      authenticateApi: createAuthenticateApi(createApiAuthenticator({ database, authenticator, lookup, lastUse })),
       origins,
       logger,
       bodyBytesMax: limits.requestBodyBytesMax,
@@ -295,6 +294,7 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
   const tasks = createTasks({
     sweep,
     expireAudit: (signal) => expireAudit(database, config.auditRetentionDays, signal),
+    sweepRateLimits: (signal) => sweepRateLimits(database, config.rateLimits.knownAddressDays, signal),
     mail: config.mail,
     logger,
   });

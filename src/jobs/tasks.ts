@@ -24,12 +24,14 @@ export interface TaskParts {
   readonly sweep: Sweep;
   /** @returns how many rows of the audit log are gone */
   readonly expireAudit: (signal: AbortSignal) => Promise<number>;
+  /** @returns how many rows are gone */
+  readonly sweepRateLimits: (signal: AbortSignal) => Promise<number>;
   /** Undefined: mails wait in the queue for a process that has a mail server. */
   readonly mail: MailSettings | undefined;
   readonly logger: Logger;
 }
 
-export function createTasks({ sweep, expireAudit, mail, logger }: TaskParts): readonly Task[] {
+export function createTasks({ sweep, expireAudit, sweepRateLimits, mail, logger }: TaskParts): readonly Task[] {
   const sweeping =
     (freed: string, work: (signal: AbortSignal) => Promise<Swept>): Task['run'] =>
     async (signal) => {
@@ -60,6 +62,14 @@ export function createTasks({ sweep, expireAudit, mail, logger }: TaskParts): re
       async run(signal) {
         const count = await expireAudit(signal);
         if (count > 0) logger.info({ count }, 'rows of the audit log were older than it keeps them, and are gone');
+      },
+    },
+    {
+      name: 'sweep-rate-limits',
+      schedule: '*/10 * * * *',
+      async run(signal) {
+        const count = await sweepRateLimits(signal);
+        if (count > 0) logger.debug({ count }, 'counters of rate limits were over, and are gone');
       },
     },
     ...(mail === undefined ? [] : [createSendMail(mail, logger)]),

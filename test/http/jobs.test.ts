@@ -38,6 +38,7 @@ describe('a running Berth', () => {
         'expire-audit-log',
         'sweep-abandoned-uploads',
         'sweep-expired-uploads',
+        'sweep-rate-limits',
       ]);
     }, eventually);
   });
@@ -80,6 +81,16 @@ describe('a running Berth', () => {
     const kept = `SELECT target FROM audit_log WHERE actor_name = 'ada'`;
     await queue('expire-audit-log');
     await vi.waitFor(async () => expect(await berth.database.query(kept)).toEqual([{ target: '364' }]), eventually);
+  });
+
+  test('forgets counters that are over', async () => {
+    await berth.database.query(
+      `INSERT INTO rate_limits (key, points, expire)
+       SELECT minutes::text, 1, extract(epoch FROM now() + make_interval(mins => minutes)) * 1000 FROM unnest(ARRAY[-1, 5]) AS minutes`,
+    );
+    await queue('sweep-rate-limits');
+    const left = () => berth.database.query('SELECT key FROM rate_limits');
+    await vi.waitFor(async () => expect(await left()).toEqual([{ key: '5' }]), eventually);
   });
 });
 

@@ -167,7 +167,7 @@ describe('a server with limits for all', () => {
         .set('X-Forwarded-For', '203.0.113.9')
         .then((answer) => answer);
     expect(await statuses(8, ask)).toEqual(times(8, 200));
-    expectTooMany(await ask(), /^too many token requests: 8 in 1 minutes/, 60);
+    expectTooMany(await ask(), /^too many token requests: 8 in a minute/, 60);
     const post = await supertest(berth.url)
       .post('/auth/token')
       .type('form')
@@ -186,7 +186,7 @@ describe('pushes', () => {
     for (const tag of ['one', 'two']) await client.pushImage('pusher/app', tag, makeImage());
     expectTooMany(
       await client.request('post', '/v2/pusher/app/blobs/uploads/'),
-      /^too many pushes: 2 in 60 minutes/,
+      /^too many pushes: 2 in an hour/,
       3600,
     );
     const image = makeImage();

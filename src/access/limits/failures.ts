@@ -46,7 +46,7 @@ interface Count {
 const memoryKeysMax = 50_000;
 
 /** Counts in this process only. */
-export function createMemoryFailures({ firstMs, maxMs }: Delays, clock: () => number): Failures {
+export function createMemoryFailures({ firstMs, maxMs, forgetMs }: Delays): Failures {
   const counts = new LRUCache<string, Count>({ max: memoryKeysMax });
 
   function count({ key, free }: FailureKey, now: number, attempt: string): void {
@@ -58,7 +58,7 @@ export function createMemoryFailures({ firstMs, maxMs }: Delays, clock: () => nu
 
   return {
     async begin(keys) {
-      const now = clock();
+      const now = Date.now();
       const retryAfterMs = Math.max(...keys.map(({ key }) => (counts.get(key)?.freeAt ?? 0) - now));
       if (retryAfterMs > 0) return { retryAfterMs };
       const attempt = randomUUID();
@@ -79,10 +79,10 @@ export function createMemoryFailures({ firstMs, maxMs }: Delays, clock: () => nu
 }
 
 /** Counts in the table `sign_in_failures`, together with every other process. */
-export function createSharedFailures(queryer: Queryer, delays: Delays, clock: () => number): Failures {
+export function createSharedFailures(queryer: Queryer, delays: Delays): Failures {
   return {
     async begin(keys) {
-      const now = clock();
+      const now = Date.now();
       const attempt = randomUUID();
       const rows = await reserveAttempt(queryer, keys, attempt, now, delays);
       const counted = rows.filter((row) => row.counted).map(({ key }) => key);

@@ -8,11 +8,8 @@ import { addressKey } from './addresses.ts';
 import { createMemoryFailures, createSharedFailures, delaysOf } from './failures.ts';
 import { createPullLimits, type PullLimits, type PullSettings } from './pulls.ts';
 import { createSharedPulls } from './shared-pulls.ts';
-import { createSignIn, isoDay, type FreeFailures, type SignIn } from './sign-in.ts';
+import { createSignIn, type FreeFailures, type SignIn } from './sign-in.ts';
 import { createSlots, passwordSlots } from './slots.ts';
-import { deleteStaleAddresses } from './sql/known-addresses.ts';
-import { deleteExpiredCounters } from './sql/rate-limits.ts';
-import { deleteForgottenFailures } from './sql/sign-in-failures.ts';
 import { BoundedMemory, look, sharedWindow, take, type WindowOptions } from './windows.ts';
 
 /** Counts of 0 are no limit. */
@@ -45,8 +42,6 @@ export interface RateLimits {
    * @throws RegistryError `tooManyRequests` with its seconds
    */
   push(address: string, account: string, step: 'upload' | 'manifest'): Promise<void>;
-  /** Removes what is over and forgotten from the database; for a background task. @returns how many rows */
-  sweep(signal?: AbortSignal): Promise<number>;
   /** Tells the other processes what is left to tell. */
   close(): Promise<void>;
 }
@@ -55,13 +50,10 @@ export interface RateLimitParts {
   readonly database: Queryer;
   readonly settings: RateLimitSettings;
   readonly logger: Logger;
-  /** Milliseconds since 1970, for failed sign-ins and known addresses. */
-  readonly clock?: () => number;
 }
 
-/** Rows that one statement of the sweep removes. */
-const sweptRowsMax = 1000;
-const dayMs = 24 * 3600 * 1000;
+const minuteSeconds = 60;
+const hourSeconds = 3600;
 
 /** Whom requests of this caller are counted for, whichever of its credentials it used; null for nobody in particular. */
 export function accountOf(subject: Subject): string | null {
@@ -69,14 +61,14 @@ export function accountOf(subject: Subject): string | null {
   return subject.kind === 'anonymous' ? null : `credential:${subject.credentialId}`;
 }
 
-export function createRateLimits({ database, settings, logger, clock = Date.now }: RateLimitParts): RateLimits {
+export function createRateLimits({ database, settings, logger }: RateLimitParts): RateLimits {
   const shared = settings.store === 'postgres';
   const windowOf = (options: WindowOptions): RateLimiterAbstract | null => {
     if (options.points === 0) return null;
     return shared ? sharedWindow(database, options) : new BoundedMemory(options);
   };
-  const perMinute = (name: string, points: number) => windowOf({ name, points, seconds: 60 });
-  const perHour = (name: string, points: number) => windowOf({ name, points, seconds: 3600 });
+  const perMinute = (name: string, points: number) => windowOf({ name, points, seconds: minuteSeconds });
+  const perHour = (name: string, points: number) => windowOf({ name, points, seconds: hourSeconds });
 
   const tokens = {
     address: perMinute('token-address', settings.tokensPerAddressPerMinute),
@@ -93,13 +85,12 @@ export function createRateLimits({ database, settings, logger, clock = Date.now 
   return {
     signIn: createSignIn({
       database,
-      failures: shared ? createSharedFailures(database, delays, clock) : createMemoryFailures(delays, clock),
+      failures: shared ? createSharedFailures(database, delays) : createMemoryFailures(delays),
       free: settings.freeFailures,
       slots: createSlots(passwordSlots),
       perAddress: perMinute('sign-in-address', settings.signInsPerAddressPerMinute),
       perAccount: perMinute('sign-in-account', settings.signInsPerAccountPerMinute),
       knownAddressDays: settings.knownAddressDays,
-      clock,
     }),
     async token(address, account) {
       await spend('token requests', tokens.address, () => addressKey(address), take);
@@ -110,20 +101,6 @@ export function createRateLimits({ database, settings, logger, clock = Date.now 
       const ask = step === 'manifest' ? take : lookAhead;
       await spend('pushes', pushes.address, () => addressKey(address), ask);
       await spend('pushes', pushes.account, () => account, ask);
-    },
-    async sweep(signal) {
-      const staleBefore = isoDay(clock() - settings.knownAddressDays * dayMs);
-      const kinds = [
-        () => deleteExpiredCounters(database, Date.now(), sweptRowsMax),
-        () => deleteForgottenFailures(database, clock(), sweptRowsMax),
-        () => deleteStaleAddresses(database, staleBefore, sweptRowsMax),
-      ];
-      let swept = 0;
-      for (const sweepSome of kinds) {
-        let some = sweptRowsMax;
-        while (some === sweptRowsMax && signal?.aborted !== true) swept += some = await sweepSome();
-      }
-      return swept;
     },
     async close() {
       await sharedPulls?.close();
@@ -147,7 +124,7 @@ async function spend(
   const { used, resetSeconds } = await ask(window, key());
   if (used <= window.points) return;
   throw new RegistryError('tooManyRequests', {
-    message: `too many ${what}: ${window.points} in ${window.duration / 60} minutes are allowed here; try again in ${resetSeconds} seconds`,
+    message: `too many ${what}: ${window.points} in ${window.duration === minuteSeconds ? 'a minute' : 'an hour'} are allowed here; try again in ${resetSeconds} seconds`,
     retryAfterSeconds: resetSeconds,
   });
 }

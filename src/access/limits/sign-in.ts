@@ -56,18 +56,19 @@ export interface SignInParts {
   readonly perAddress: RateLimiterAbstract | null;
   readonly perAccount: RateLimiterAbstract | null;
   readonly knownAddressDays: number;
-  readonly clock: () => number;
 }
 
 const dayMs = 24 * 3600 * 1000;
-export const isoDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+const isoDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
+/** The first day of those in which a sign-in makes an address known. */
+export const knownSince = (nowMs: number, days: number): string => isoDay(nowMs - days * dayMs);
 
 /** Hashed: people type all kinds of things into the field of the name, their password among them. */
 function accountKey(username: string): string {
   return createHash('sha256').update(username.normalize('NFKC').toLowerCase()).digest('base64url').slice(0, 22);
 }
 
-export function tooManySignIns(seconds: number): RegistryError {
+function tooManySignIns(seconds: number): RegistryError {
   return new RegistryError('tooManyRequests', {
     message: `too many sign-ins; try again in ${seconds} ${seconds === 1 ? 'second' : 'seconds'}`,
     retryAfterSeconds: seconds,
@@ -75,7 +76,7 @@ export function tooManySignIns(seconds: number): RegistryError {
 }
 
 export function createSignIn(parts: SignInParts): SignIn {
-  const { database, failures, free, slots, knownAddressDays, clock } = parts;
+  const { database, failures, free, slots, knownAddressDays } = parts;
 
   async function spend(window: RateLimiterAbstract | null, key: string): Promise<void> {
     if (window === null) return;
@@ -86,8 +87,8 @@ export function createSignIn(parts: SignInParts): SignIn {
   async function known(username: string, network: string | null): Promise<{ seen_today: boolean } | undefined> {
     // PostgreSQL's text has no NUL, and so no account's name.
     if (network === null || username.includes('\0')) return undefined;
-    const now = clock();
-    const days = { since: isoDay(now - knownAddressDays * dayMs), today: isoDay(now) };
+    const now = Date.now();
+    const days = { since: knownSince(now, knownAddressDays), today: isoDay(now) };
     return findKnownAddress(database, username, network, days);
   }
 
@@ -119,7 +120,7 @@ export function createSignIn(parts: SignInParts): SignIn {
     await attempt?.takeBack(more ? undefined : own);
     // Once a day and network, so that signing in is no write.
     if (!more && network !== null && seen?.seen_today !== true)
-      await rememberAddress(database, username, network, isoDay(clock()));
+      await rememberAddress(database, username, network, isoDay(Date.now()));
     return result;
   };
 }
