@@ -33,6 +33,20 @@ describe('the OpenAPI document', () => {
     expect(again.text).toBe('');
   });
 
+  test('no body and no answer takes fields that it does not name', async () => {
+    const { body } = await read();
+    const open: string[] = [];
+    const look = (value: unknown, at: string): void => {
+      if (typeof value !== 'object' || value === null) return;
+      if ('properties' in value && 'type' in value && !('additionalProperties' in value)) open.push(at);
+      for (const [key, each] of Object.entries(value)) look(each, `${at}/${key}`);
+    };
+    const { paths, components } = body as Record<'paths' | 'components', unknown>;
+    look(paths, 'paths');
+    look(components, 'components');
+    expect(open).toEqual([]);
+  });
+
   test('names every scheme, parameter and problem that its operations refer to', async () => {
     const { body, text } = await read();
     const document = body as Record<string, unknown>;

@@ -1,7 +1,6 @@
 /** `/api/v1`: the one router of all operations. */
 import { Router, type NextFunction, type Request, type Response } from 'express';
 import { RegistryError } from '../../oci/errors.ts';
-import type { Logger } from '../../telemetry/logger.ts';
 import { ClientGoneError } from '../oci/exchange.ts';
 import { describeApi, openApiOperation } from './openapi.ts';
 import type { Operation } from './operation.ts';
@@ -12,7 +11,6 @@ import { apiPrefix, compareTemplates } from './template.ts';
 
 export interface ApiRouterParts extends RunnerParts {
   readonly operations: readonly Operation[];
-  readonly logger: Logger;
 }
 
 /** @throws TypeError when two operations have one id, or one method and path */

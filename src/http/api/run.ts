@@ -6,12 +6,14 @@ import type { Database, Queryer } from '../../database/pool.ts';
 import type { Actor } from '../../events/actor.ts';
 import { ApiError } from '../../oci/problem.ts';
 import { singleHeader } from '../oci/exchange.ts';
+import type { Logger } from '../../telemetry/logger.ts';
 import type { Origins } from '../origin.ts';
 import { actorFor, type ApiCaller, type AuthenticateApi, type ShownCredentials } from './caller.ts';
 import { readSessionCookie } from './cookies.ts';
 import { checkCsrfToken, checkOrigin } from './csrf.ts';
 import { canonicalJson, checkIfMatch } from './etag.ts';
 import type { Call, Operation } from './operation.ts';
+import { problemOf } from './problem.ts';
 import { sendingOf, type Sending } from './sending.ts';
 import { readInput, type Input } from './validate.ts';
 
@@ -20,8 +22,12 @@ export interface RunnerParts {
   readonly authenticateApi: AuthenticateApi;
   readonly origins: Origins;
   readonly bodyBytesMax: number;
-  /** Told of every refused attempt of a known caller to change something, after its transaction was rolled back. */
+  /**
+   * Told of every attempt of a known caller to change what it may not, or may not see (401, 403, 404), after its transaction
+   * was rolled back and before the answer.
+   */
   readonly onDenied: (denied: Denied) => Promise<void>;
+  readonly logger: Logger;
 }
 
 export interface Denied {
@@ -32,6 +38,8 @@ export interface Denied {
   readonly params: unknown;
   readonly error: unknown;
 }
+
+const deniedStatuses = [401, 403, 404];
 
 /** What is known of a request before its operation runs. */
 interface Situation {
@@ -106,6 +114,15 @@ export function createRunner(parts: RunnerParts): Runner {
     });
   }
 
+  /** The refusal stands, whether or not it can be told. */
+  async function tell(denied: Denied): Promise<void> {
+    try {
+      await parts.onDenied(denied);
+    } catch (error) {
+      parts.logger.error({ requestId: denied.actor.requestId, err: error }, 'a denied attempt could not be recorded');
+    }
+  }
+
   return async (operation, req, requestId) => {
     const situation = await situationOf(req, requestId);
     const { caller, actor } = situation;
@@ -115,8 +132,8 @@ export function createRunner(parts: RunnerParts): Runner {
       input = await readInput(operation, req, req.params as Record<string, string>, parts.bodyBytesMax);
       return await run(operation, req, situation, input);
     } catch (error) {
-      if (caller !== null && operation.effect !== 'reads')
-        await parts.onDenied({ actor, caller, operation, params: input?.params, error });
+      if (caller !== null && operation.effect !== 'reads' && deniedStatuses.includes(problemOf(error).problem.status))
+        await tell({ actor, caller, operation, params: input?.params, error });
       throw error;
     }
   };

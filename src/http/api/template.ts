@@ -25,7 +25,7 @@ export function parseTemplate(text: string): PathTemplate {
   const segments = segmentsOf(text);
   const groups = segments.map(({ literal, name, many }) => {
     if (name === undefined) return `/${RegExp.escape(literal)}`;
-    return many ? `/(?<${name}>(?:(?!/-(?:/|$)).)+?)` : `/(?<${name}>[^/]+)`;
+    return many ? `(?!/-(?:/|$))/(?<${name}>(?:(?!/-(?:/|$)).)+?)` : `/(?<${name}>[^/]+)`;
   });
   const shortForm = segments.at(-2)?.many === true && segments.at(-1)?.literal === '-';
   if (shortForm) groups.push(`(?:${groups.pop()})?`);
