@@ -8,7 +8,7 @@ import { addressKey } from './addresses.ts';
 import type { SharedPulls } from './shared-pulls.ts';
 import { BoundedMemory, look, take } from './windows.ts';
 
-export const pullWindowSeconds = 6 * 3600;
+const pullWindowSeconds = 6 * 3600;
 
 /** What an answer says about the limit that a pull fell under. */
 export interface PullQuota {
