@@ -18,6 +18,7 @@ import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from '
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
+import { createOnDenied } from './http/api/denied.ts';
 import { explainOperations } from './http/api/explain.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
@@ -274,7 +275,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
       origins,
       logger,
       bodyBytesMax: limits.requestBodyBytesMax,
-      onDenied: async () => undefined,
+      onDenied: createOnDenied({ database, denied }),
     }),
   ];
   const server = await listen({ oci, rest: createExpress(routers, logger), tls: config.tls, limits }, config.listen);

@@ -47,6 +47,7 @@ export const auditActions = {
 
   'invitation.create': 'Somebody was invited.',
   'invitation.accept': 'An invitation was accepted.',
+  'invitation.decline': 'An invitation was declined by who was invited.',
   'invitation.revoke': 'An invitation was withdrawn.',
   'registration.request': 'Somebody asked for an account.',
   'registration.confirm': 'An account was made by whoever asked for it.',
@@ -70,6 +71,7 @@ export const auditActions = {
 
   'signing_key.rotate': 'Another key signs access tokens from now on.',
   'signing_key.revoke': 'A signing key is no longer believed, and so no token that it signed.',
+  'api.change': 'Something was asked of the management API that has no name of its own here.',
   'audit.export': 'The audit log was exported.',
   'audit.overflow': 'More attempts were denied than could be recorded one by one; the row counts those that were not.',
 } as const satisfies Readonly<Record<string, string>>;
