@@ -17,6 +17,7 @@ import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
+import { auditOperations } from './http/api/audit.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
 import { explainOperations } from './http/api/explain.ts';
@@ -269,6 +270,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...repositoryOperations({ lookup, repositories }),
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
+        ...auditOperations(),
       ],
       database,
       authenticateApi: createAuthenticateApi(createApiAuthenticator({ database, authenticator, lookup, lastUse })),

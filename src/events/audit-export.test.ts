@@ -59,7 +59,7 @@ describe('an export', () => {
         format === 'csv'
           ? parseCsv(text)
               .slice(1)
-              .map((row) => row[12])
+              .map((row) => row[10])
           : text
               .trimEnd()
               .split('\n')
@@ -78,7 +78,7 @@ describe('an export', () => {
   test('of nothing is an empty file, in CSV with its header', async () => {
     expect(await textOf(exported({ who: 'nobody' }, 'ndjson'))).toBe('');
     expect(await textOf(exported({ who: 'nobody' }, 'csv'))).toBe(
-      'at,id,actor,userId,credentialId,address,client,requestId,action,outcome,namespaceId,repositoryId,target,before,after,reason\r\n',
+      'at,id,actor,userId,credentialId,address,client,requestId,action,outcome,target,before,after,reason\r\n',
     );
   });
 

@@ -22,8 +22,6 @@ const fields = [
   'requestId',
   'action',
   'outcome',
-  'namespaceId',
-  'repositoryId',
   'target',
   'before',
   'after',

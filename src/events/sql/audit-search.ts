@@ -1,7 +1,10 @@
 /** Reading the audit log: newest first, along its indexes. */
 import type { Queryer } from '../../database/pool.ts';
 
-/** A row as it is read; what is null was not known, or does not apply. */
+/**
+ * A row as it is read; what is null was not known, or does not apply. Without the ids of namespace and repository: of what
+ * somebody was denied they would tell whether it is there.
+ */
 export interface AuditRecord {
   readonly id: number;
   readonly at: Date;
@@ -13,8 +16,6 @@ export interface AuditRecord {
   readonly requestId: string | null;
   readonly action: string;
   readonly outcome: 'done' | 'denied';
-  readonly namespaceId: number | null;
-  readonly repositoryId: number | null;
   readonly target: string;
   /** Any JSON. */
   readonly before: unknown;
@@ -23,8 +24,7 @@ export interface AuditRecord {
 }
 
 const columns = `id, at, actor_name AS actor, user_id AS "userId", credential_id AS "credentialId", address, client,
-  request_id AS "requestId", action, outcome, namespace_id AS "namespaceId", repository_id AS "repositoryId", target,
-  before, after, reason`;
+  request_id AS "requestId", action, outcome, target, before, after, reason`;
 
 export interface AuditConditions {
   readonly who?: string | undefined;
@@ -34,6 +34,8 @@ export interface AuditConditions {
   readonly repositoryId?: number | undefined;
   readonly target?: string | undefined;
   readonly targetPrefix?: string | undefined;
+  /** The name of a namespace or repository: what was done to it, or to something in it, by name. */
+  readonly within?: string | undefined;
   readonly address?: string | undefined;
   readonly requestId?: string | undefined;
   /** Inclusive. */
@@ -58,12 +60,14 @@ interface Bounds {
  * client cannot make more by choosing filters. Times are bounds even when nobody set them: `at >= $2` is a place in an index
  * where `$2 IS NULL OR at >= $2` is none.
  */
-const parameters = 14;
+const parameters = 15;
 const conditions = `at >= $2::timestamptz AND at < $3::timestamptz AND (at, id) < ($4::timestamptz, $5::bigint)
   AND ($6::text IS NULL OR actor_name = $6) AND ($7::text[] IS NULL OR action = ANY ($7)) AND ($8::text IS NULL OR outcome = $8)
   AND ($9::bigint IS NULL OR namespace_id = $9) AND ($10::bigint IS NULL OR repository_id = $10)
   AND ($11::text IS NULL OR target = $11) AND ($12::text IS NULL OR starts_with(target, $12))
-  AND ($13::text IS NULL OR address = $13) AND ($14::text IS NULL OR request_id = $14)`;
+  AND ($13::text IS NULL OR address = $13) AND ($14::text IS NULL OR request_id = $14)
+  AND ($15::text IS NULL OR target = $15
+    OR (starts_with(target, $15) AND substr(target, length($15) + 1, 1) IN ('/', ':', '@')))`;
 
 function valuesOf(filter: AuditConditions, { after, limit }: Bounds): unknown[] {
   return [
@@ -81,6 +85,7 @@ function valuesOf(filter: AuditConditions, { after, limit }: Bounds): unknown[] 
     filter.targetPrefix,
     filter.address,
     filter.requestId,
+    filter.within,
   ];
 }
 
