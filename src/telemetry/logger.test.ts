@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createLogger, type LogOptions } from './logger.ts';
@@ -73,4 +74,30 @@ test.each(['process.exit(3)', 'process.exitCode = 3', 'throw new Error("end")'])
     ${end};`;
   const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
   expect(stderr.split('\n').filter((line) => line.startsWith('{'))).toHaveLength(1000);
+});
+
+test.skipIf(process.platform !== 'linux')('a log whose disk is full ends nothing, and keeps nobody from ending', () => {
+  const program = `
+    const { createLogger } = await import(${JSON.stringify(join(import.meta.dirname, 'logger.ts'))});
+    const { setTimeout } = await import('node:timers/promises');
+    const logger = createLogger({ level: 'info', format: 'json' });
+    for (let i = 0; i < 3; i += 1) {
+      logger.info({ i }, 'line');
+      await setTimeout(20);
+    }
+    logger.info('the last line');
+    process.stdout.write('served to the end');
+    process.exitCode = 3;`;
+  const full = openSync('/dev/full', 'w');
+  try {
+    const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', full],
+      timeout: 20_000,
+      killSignal: 'SIGKILL',
+    });
+    expect({ stdout, status }).toEqual({ stdout: 'served to the end', status: 3 });
+  } finally {
+    closeSync(full);
+  }
 });

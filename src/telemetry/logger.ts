@@ -24,7 +24,7 @@ const secretSerializers = Object.fromEntries([...secretNames].map((name) => [nam
  * @param destination where lines of JSON go, for tests; default: stderr
  */
 export function createLogger(options: LogOptions, destination?: DestinationStream): Logger {
-  const stderr = destination ?? pino.destination({ fd: STDERR, sync: false, maxLength: BUFFERED_BYTES_MAX });
+  const output = destination ?? openStderr();
   const pretty = options.format === 'pretty' || (options.format === 'auto' && process.stderr.isTTY === true);
   return pino(
     {
@@ -38,8 +38,18 @@ export function createLogger(options: LogOptions, destination?: DestinationStrea
       // The fields of a child logger pass these and no formatter.
       serializers: { ...secretSerializers, err: (error: unknown) => hideSecrets(plainError(error)) },
     },
-    pretty ? { write: (line) => stderr.write(prettyLine(line)) } : stderr,
+    pretty ? { write: (line) => output.write(prettyLine(line)) } : output,
   );
+}
+
+/** A log that cannot be written (its disk is full, its terminal is gone) must not be the end of the registry. */
+function openStderr(): DestinationStream {
+  const stderr = pino.destination({ fd: STDERR, sync: false, maxLength: BUFFERED_BYTES_MAX });
+  // What could not be written is tried again with the next line. At the end of the process it would be tried for ever.
+  stderr.on('error', () => {
+    stderr.flushSync = () => undefined;
+  });
+  return stderr;
 }
 
 /** The serializer's answer has a prototype of its own, behind which nothing would be hidden. */
