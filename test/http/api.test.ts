@@ -41,10 +41,10 @@ describe('changing who sees a repository', () => {
     for (const login of [bob, berth.admin]) {
       const opened = await change('bob/app', { visibility: 'public' }, login);
       expect(opened.status).toBe(200);
-      expect(opened.body).toEqual({ name: 'bob/app', visibility: 'public' });
+      expect(opened.body).toMatchObject({ name: 'bob/app', visibility: 'public' });
       expect(await seenByAll()).toBe(true);
       const closed = await change('bob/app', { visibility: 'private' }, login);
-      expect(closed.body).toEqual({ name: 'bob/app', visibility: 'private' });
+      expect(closed.body).toMatchObject({ name: 'bob/app', visibility: 'private' });
       expect(await seenByAll()).toBe(false);
     }
   });
@@ -155,8 +155,8 @@ describe('looking at a repository', () => {
   const look = (name: string, login?: Login) => clientOf(berth.url, login).request('get', address(name));
 
   test('whoever may read it sees who else may', async () => {
-    expect((await look('bob/public', alice)).body).toEqual({ name: 'bob/public', visibility: 'public' });
-    expect((await look('bob/app', bob)).body).toEqual({ name: 'bob/app', visibility: 'private' });
+    expect((await look('bob/public', alice)).body).toMatchObject({ name: 'bob/public', visibility: 'public' });
+    expect((await look('bob/app', bob)).body).toMatchObject({ name: 'bob/app', visibility: 'private' });
   });
 
   test('hidden and absent ones are alike', async () => {

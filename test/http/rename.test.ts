@@ -45,6 +45,9 @@ describe('a renamed repository', () => {
       const referrers = await asAlice!.request('get', `/v2/${each}/referrers/${image.digest}`);
       expect(referrers.status).toBe(200);
     }
+    const looked = await aliceApi!.get(`/repositories/${name}/-`);
+    const all = { pull: true, push: true, delete: true, settings: true, members: true };
+    expect(looked.body).toEqual({ name: `${name}-new`, visibility: 'private', can: all });
     const catalog = await asAlice!.request('get', '/v2/_catalog');
     expect(catalog.body.repositories).toContain(`${name}-new`);
     expect(catalog.body.repositories).not.toContain(name);

@@ -13,7 +13,7 @@ export interface Authorized extends Standing {
   readonly visibility: Visibility;
 }
 
-/** @throws what `enforce` throws; 404 for what the caller may not see, also for changes */
+/** A former name is good for looking only. @throws what `enforce` throws; 404 for what the caller may not see, also for changes */
 export async function authorizeRepository(
   lookup: Lookup,
   caller: ApiCaller | null,
@@ -21,7 +21,7 @@ export async function authorizeRepository(
   action: RepositoryAction,
 ): Promise<Authorized> {
   const { caller: asking } = caller ?? anonymousCaller;
-  const standing = await lookup(asking, name);
+  const standing = await lookup(asking, name, action === 'pull' ? 'aliases' : undefined);
   const { subject, facts, repositoryId, namespaceId } = standing;
   const decision = decide(subject, asking.scopes, name, action, facts);
   if (decision.outcome === 'invisible') throw repositoryUnknown(name, subject);
