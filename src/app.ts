@@ -11,6 +11,7 @@ import { createRateLimits } from './access/limits/limits.ts';
 import { sweepRateLimits } from './access/limits/sweep.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
 import { generatePassword } from './access/passwords.ts';
+import { tendSigningKeys } from './access/signing-keys.ts';
 import { createTokenService } from './access/token-service.ts';
 import { createAccessTokens } from './access/tokens.ts';
 import type { Config } from './config/config.ts';
@@ -23,7 +24,10 @@ import { createOnDenied } from './http/api/denied.ts';
 import { explainOperations } from './http/api/explain.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
+import { robotOperations } from './http/api/robots.ts';
 import { createApiRouter } from './http/api/router.ts';
+import { signingKeyOperations } from './http/api/signing-keys.ts';
+import { tokenOperations } from './http/api/tokens.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createDeniedRecorder } from './events/denied.ts';
 import { createExpress } from './http/express.ts';
@@ -90,7 +94,11 @@ function openStore(config: Config): BlobStore {
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
-async function withDatabase<T>(config: Config, logger: Logger, work: (database: Database) => Promise<T>): Promise<T> {
+export async function withDatabase<T>(
+  config: Config,
+  logger: Logger,
+  work: (database: Database) => Promise<T>,
+): Promise<T> {
   const served = config.database.url === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
   const facts =
     served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
@@ -127,11 +135,6 @@ export async function addUser(
     ),
   );
   return generated === undefined ? {} : { password: generated };
-}
-
-/** Makes a new signing key current. @returns its id */
-export async function rotateSigningKey(config: Config, logger: Logger): Promise<string> {
-  return withDatabase(config, logger, (database) => createSigningKeys(database).rotate());
 }
 
 /** A registry that accepts connections. */
@@ -271,6 +274,9 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
         ...auditOperations(),
+        ...tokenOperations(config.tokens),
+        ...robotOperations(lookup, config.tokens),
+        ...signingKeyOperations(),
       ],
       database,
       authenticateApi: createAuthenticateApi(createApiAuthenticator({ database, authenticator, lookup, lastUse })),
@@ -298,6 +304,7 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
     sweep,
     expireAudit: (signal) => expireAudit(database, config.auditRetentionDays, signal),
     sweepRateLimits: (signal) => sweepRateLimits(database, config.rateLimits.knownAddressDays, signal),
+    tendSigningKeys: () => tendSigningKeys(database, config.tokens.signingKeyRotationDays),
     mail: config.mail,
     logger,
   });

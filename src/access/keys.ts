@@ -29,8 +29,6 @@ export interface SigningKeys {
   publicKey(kid: string): Promise<KeyObject | undefined>;
   /** RFC 7517: every key that may still verify a token. */
   jwks(): Promise<{ keys: webcrypto.JsonWebKey[] }>;
-  /** Makes a new key current. Tokens signed by older ones stay valid until they expire. Returns its id. */
-  rotate(): Promise<string>;
 }
 
 /** Key objects by kid. A kid never changes its key, so nothing here grows stale; tokens name few of them. */
@@ -73,14 +71,6 @@ export function createSigningKeys(database: Database): SigningKeys {
         })),
       };
     },
-    async rotate() {
-      const row = generateKey();
-      await database.transaction(async (queryer) => {
-        await lockSigningKeys(queryer);
-        await insertSigningKey(queryer, row);
-      });
-      return row.kid;
-    },
   };
 }
 
@@ -94,7 +84,8 @@ function remember(keys: Map<string, KeyObject>, kid: string, make: () => KeyObje
   return key;
 }
 
-function generateKey(): SigningKeyRow {
+/** A new key pair, as rows keep it. */
+export function generateKey(): SigningKeyRow {
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const kid = createHash('sha256')
     .update(publicKey.export({ type: 'spki', format: 'der' }))

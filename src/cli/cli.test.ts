@@ -30,7 +30,7 @@ describe('berth', () => {
   test('says what it can do', async () => {
     const { stdout, code } = await berth(['--help']);
     expect(code).toBe(0);
-    for (const command of ['serve', 'migrate', 'user', 'key', 'config', 'version'])
+    for (const command of ['serve', 'migrate', 'user', 'token', 'key', 'config', 'version'])
       expect(stdout).toContain(`  ${command} `);
   });
 

@@ -4,12 +4,14 @@ import { ConfigError } from '../config/config-error.ts';
 import { EmbeddedPostgresError } from '../database/embedded/errors.ts';
 import { DatabaseNewerError, MigrationError } from '../database/migrate.ts';
 import { DatabaseUnavailableError } from '../database/pool.ts';
+import { ApiError } from '../oci/problem.ts';
 import { StorageFullError, StorageUnusableError } from '../storage/port.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Errors whose message was written for the operator and needs no stack trace. */
 const explained = [
   AccountError,
+  ApiError,
   ConfigError,
   DatabaseNewerError,
   DatabaseUnavailableError,

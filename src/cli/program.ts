@@ -3,6 +3,7 @@ import { configCommand } from './config.ts';
 import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
 import { serveCommand } from './serve.ts';
+import { tokenCommand } from './token.ts';
 import { userCommand } from './user.ts';
 import { readVersion, versionCommand } from './version.ts';
 
@@ -25,6 +26,7 @@ export function createProgram(): Command {
     .addCommand(serveCommand())
     .addCommand(migrateCommand())
     .addCommand(userCommand())
+    .addCommand(tokenCommand())
     .addCommand(keyCommand())
     .addCommand(configCommand())
     .addCommand(versionCommand());

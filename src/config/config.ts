@@ -33,6 +33,10 @@ export function configOf(values: SettingValues) {
       ttlSeconds: values.BERTH_TOKEN_TTL_SECONDS,
       refreshTtlDays: values.BERTH_REFRESH_TOKEN_TTL_DAYS,
       clockSkewSeconds: values.BERTH_TOKEN_CLOCK_SKEW_SECONDS,
+      /** Of personal access tokens and robots; 0 is no maximum. */
+      expiryDaysMax: values.BERTH_TOKEN_EXPIRY_DAYS_MAX,
+      /** 0 is never. */
+      signingKeyRotationDays: values.BERTH_SIGNING_KEY_ROTATION_DAYS,
     }),
 
     /** Counts of 0 are no limit. */

@@ -99,6 +99,18 @@ const settings = {
     unit: 'seconds',
     doc: "How far another replica's clock may be off before its tokens are refused.",
   },
+  BERTH_TOKEN_EXPIRY_DAYS_MAX: {
+    type: value.wholeNumber(0, 36_500),
+    default: '365',
+    unit: 'days',
+    doc: 'The longest life of a new personal access token or robot. 0: no maximum, and they may live for ever.',
+  },
+  BERTH_SIGNING_KEY_ROTATION_DAYS: {
+    type: value.wholeNumber(0, 3650),
+    default: '30',
+    unit: 'days',
+    doc: 'The age at which the key that signs access tokens is replaced; its tokens stay valid until they expire. 0: never.',
+  },
 
   // How often
   BERTH_RATE_LIMIT_STORE: {

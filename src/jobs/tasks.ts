@@ -26,12 +26,14 @@ export interface TaskParts {
   readonly expireAudit: (signal: AbortSignal) => Promise<number>;
   /** @returns how many rows are gone */
   readonly sweepRateLimits: (signal: AbortSignal) => Promise<number>;
+  readonly tendSigningKeys: () => Promise<{ readonly rotated: boolean; readonly forgotten: number }>;
   /** Undefined: mails wait in the queue for a process that has a mail server. */
   readonly mail: MailSettings | undefined;
   readonly logger: Logger;
 }
 
-export function createTasks({ sweep, expireAudit, sweepRateLimits, mail, logger }: TaskParts): readonly Task[] {
+export function createTasks(parts: TaskParts): readonly Task[] {
+  const { sweep, expireAudit, sweepRateLimits, tendSigningKeys, mail, logger } = parts;
   const sweeping =
     (freed: string, work: (signal: AbortSignal) => Promise<Swept>): Task['run'] =>
     async (signal) => {
@@ -70,6 +72,15 @@ export function createTasks({ sweep, expireAudit, sweepRateLimits, mail, logger 
       async run(signal) {
         const count = await sweepRateLimits(signal);
         if (count > 0) logger.debug({ count }, 'counters of rate limits were over, and are gone');
+      },
+    },
+    {
+      name: 'tend-signing-keys',
+      schedule: '23 3 * * *',
+      async run() {
+        const { rotated, forgotten } = await tendSigningKeys();
+        if (rotated) logger.info('a new key signs access tokens from now on');
+        if (forgotten > 0) logger.info({ count: forgotten }, 'signing keys whose last token is dead were forgotten');
       },
     },
     ...(mail === undefined ? [] : [createSendMail(mail, logger)]),

@@ -6,8 +6,9 @@ import { createHmac, createPublicKey, generateKeyPairSync, verify, type webcrypt
 import jwt from 'jsonwebtoken';
 import supertest from 'supertest';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { createSigningKeys } from '../../src/access/keys.ts';
+import { commandLine } from '../../src/access/actor.ts';
 import { hashPassword } from '../../src/access/passwords.ts';
+import { rotateSigningKey } from '../../src/access/signing-keys.ts';
 import { replacePassword } from '../../src/access/sql/accounts.ts';
 import { startTestBerth, type Login, type TestBerth } from '../support/berth.ts';
 import { clientOf, tokenFor } from '../support/client.ts';
@@ -65,6 +66,9 @@ async function ask(authorization: string, path = '/v2/') {
 }
 
 const bearer = async (token: string, path?: string) => ask(`Bearer ${token}`, path);
+
+const rotateKey = (): Promise<string> =>
+  berth.database.transaction((queryer) => rotateSigningKey(queryer, commandLine('test')));
 
 async function disable(username: string, disabled: boolean): Promise<void> {
   await berth.database.query(`UPDATE users SET disabled_at = ${disabled ? 'now()' : 'NULL'} WHERE name = $1`, [
@@ -418,7 +422,7 @@ describe('keys', () => {
 
   test('a new key signs from the next token on, without a restart; tokens of the old one go on', async () => {
     const old = await tokenFor(berth.url, [], alice);
-    const kid = await createSigningKeys(berth.database).rotate();
+    const kid = await rotateKey();
     const fresh = await tokenFor(berth.url, [], alice);
     expect(jwt.decode(fresh, { complete: true })!.header.kid).toBe(kid);
     expect((await bearer(fresh)).status).toBe(200);
@@ -429,7 +433,7 @@ describe('keys', () => {
   });
 
   test('a revoked key: its tokens end with the next request, and the next token is signed with another', async () => {
-    const revoked = await createSigningKeys(berth.database).rotate();
+    const revoked = await rotateKey();
     const token = await tokenFor(berth.url, ['repository:bob/public:pull'], alice);
     expect((await bearer(token, '/v2/bob/public/tags/list')).status).toBe(200);
     await berth.database.query('UPDATE signing_keys SET revoked_at = now() WHERE kid = $1', [revoked]);

@@ -26,6 +26,8 @@ export interface TestBerth {
   readonly port: number;
   readonly admin: Login;
   readonly dataDir: string;
+  /** For `BERTH_DATABASE_URL` of a second Berth on the same database. */
+  readonly databaseUrl: string;
   /** The facts, to look at what a request left behind. */
   readonly database: Database;
   /** What was logged: one parsed line each. */
@@ -51,6 +53,7 @@ export async function startTestBerth(settings: Record<string, string> = {}): Pro
     port: berth.port,
     admin,
     dataDir,
+    databaseUrl: facts.url,
     database,
     logs,
     async addUser(username, isAdmin = false) {

@@ -7,10 +7,11 @@ export interface SigningKeyRow {
   readonly public_key: string;
 }
 
-/** The key that signs now: the newest that was not revoked. */
+/** The key that signs now: the one that was neither replaced nor revoked. Undefined when there is none (any more). */
 export async function currentSigningKey(queryer: Queryer): Promise<SigningKeyRow | undefined> {
   const rows = await queryer.query<SigningKeyRow>(
-    'SELECT kid, private_key, public_key FROM signing_keys WHERE revoked_at IS NULL ORDER BY created_at DESC, kid DESC LIMIT 1',
+    `SELECT kid, private_key, public_key FROM signing_keys WHERE revoked_at IS NULL AND replaced_at IS NULL
+     ORDER BY created_at DESC, kid DESC LIMIT 1`,
   );
   return rows[0];
 }
@@ -25,8 +26,9 @@ export async function listPublicKeys(queryer: Queryer): Promise<{ kid: string; p
   return queryer.query('SELECT kid, public_key FROM signing_keys WHERE revoked_at IS NULL ORDER BY created_at DESC');
 }
 
+/** Adds the key that signs from now on, which replaces all others. Under `lockSigningKeys`. */
 export async function insertSigningKey(queryer: Queryer, row: SigningKeyRow): Promise<void> {
-  await queryer.query('UPDATE signing_keys SET replaced_at = now() WHERE replaced_at IS NULL');
+  await queryer.query('UPDATE signing_keys SET replaced_at = clock_timestamp() WHERE replaced_at IS NULL');
   await queryer.query('INSERT INTO signing_keys (kid, private_key, public_key) VALUES ($1, $2, $3)', [
     row.kid,
     row.private_key,
@@ -34,7 +36,7 @@ export async function insertSigningKey(queryer: Queryer, row: SigningKeyRow): Pr
   ]);
 }
 
-/** One process at a time may make the first key. Released with the transaction. */
+/** One process at a time makes, replaces or drops keys; all go on signing and verifying. Released with the transaction. */
 export async function lockSigningKeys(queryer: Queryer): Promise<void> {
   await queryer.query('LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE');
 }
