@@ -21,7 +21,11 @@ import { createDatabase, type Database, type DatabaseOptions } from './database/
 import { auditOperations } from './http/api/audit.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
+import { collaboratorOperations } from './http/api/collaborators.ts';
 import { explainOperations } from './http/api/explain.ts';
+import { invitationOperations } from './http/api/invitations.ts';
+import { memberOperations } from './http/api/members.ts';
+import { namespaceOperations } from './http/api/namespaces.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
 import { robotOperations } from './http/api/robots.ts';
@@ -30,6 +34,7 @@ import { signingKeyOperations } from './http/api/signing-keys.ts';
 import { tokenOperations } from './http/api/tokens.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createDeniedRecorder } from './events/denied.ts';
+import { teamOperations } from './http/api/teams.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
 import { createOciHandler } from './http/oci/handler.ts';
@@ -274,6 +279,11 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
         ...auditOperations(),
+        ...namespaceOperations(config),
+        ...memberOperations(),
+        ...teamOperations(),
+        ...collaboratorOperations({ lookup }),
+        ...invitationOperations({ lookup, invitations: { ...config.invitations, mail: config.mail } }),
         ...tokenOperations(config.tokens),
         ...robotOperations(lookup, config.tokens),
         ...signingKeyOperations(),

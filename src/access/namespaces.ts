@@ -77,17 +77,17 @@ export async function seeNamespace(queryer: Queryer, subject: Subject | null, na
   throw subject === null ? new UnauthorizedError() : namespaceUnknown(name);
 }
 
-/** An organization whose members and teams the subject may know. @throws as `seeNamespace`; ApiError `forbidden`, `unprocessable` */
+/** An organization whose members and teams the subject may know. @throws as `seeNamespace`; ApiError `forbidden` */
 export async function enterOrganization(queryer: Queryer, subject: Subject, name: string): Promise<Namespace> {
   const namespace = await seeNamespace(queryer, subject, name);
   if (!namespaceRights(subject, namespace).inside)
     throw new ApiError('forbidden', `only members of ${name} see who is in it`);
-  return organizationOnly(namespace);
+  return organizationOnly(namespace, 'notFound');
 }
 
-function organizationOnly(namespace: Namespace): Namespace {
+function organizationOnly(namespace: Namespace, otherwise: 'notFound' | 'unprocessable'): Namespace {
   if (namespace.kind === 'organization') return namespace;
-  throw new ApiError('unprocessable', `${namespace.name} is no organization: it has no members and no teams`, {
+  throw new ApiError(otherwise, `${namespace.name} is no organization: it has no members and no teams`, {
     next: 'Make an organization, or give people roles on single repositories.',
   });
 }
@@ -122,7 +122,7 @@ export async function lockOwned(queryer: Queryer, subject: Subject, name: string
 
 /** The same for an organization's members, teams and invitations. @throws as `lockOwned`; ApiError `unprocessable` */
 export async function lockOrganization(queryer: Queryer, subject: Subject, name: string): Promise<Namespace> {
-  return organizationOnly(await lockOwned(queryer, subject, name));
+  return organizationOnly(await lockOwned(queryer, subject, name), 'unprocessable');
 }
 
 /** Changes the description of a locked namespace. */

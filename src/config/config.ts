@@ -29,6 +29,12 @@ export function configOf(values: SettingValues) {
       password: values.BERTH_ADMIN_PASSWORD,
     }),
     defaultVisibility: values.BERTH_DEFAULT_VISIBILITY,
+    /** Who may make organizations. */
+    organizationCreation: values.BERTH_ORGANIZATION_CREATION,
+    invitations: Object.freeze({
+      days: values.BERTH_INVITATION_EXPIRY_DAYS,
+      max: values.BERTH_INVITATIONS_MAX,
+    }),
     tokens: Object.freeze({
       ttlSeconds: values.BERTH_TOKEN_TTL_SECONDS,
       refreshTtlDays: values.BERTH_REFRESH_TOKEN_TTL_DAYS,

@@ -81,6 +81,22 @@ const settings = {
     default: 'private',
     doc: 'The visibility of a new repository; anyone may pull from a public one.',
   },
+  BERTH_ORGANIZATION_CREATION: {
+    type: value.choice('everybody', 'administrators'),
+    default: 'everybody',
+    doc: 'Who may make organizations: everybody who has an account, or administrators only.',
+  },
+  BERTH_INVITATION_EXPIRY_DAYS: {
+    type: value.wholeNumber(1, 365),
+    default: '7',
+    unit: 'days',
+    doc: 'How long an invitation to an organization or a repository can be accepted.',
+  },
+  BERTH_INVITATIONS_MAX: {
+    type: value.wholeNumber(1, 1_000_000),
+    default: '100',
+    doc: 'How many invitations of one namespace, and of one account, may be open or younger than a day.',
+  },
   BERTH_TOKEN_TTL_SECONDS: {
     type: value.wholeNumber(60, 3600),
     default: '300',
