@@ -54,7 +54,7 @@ export async function listen(options: HttpServerOptions, address: { host: string
   const connections = createConnections();
   const listener: RequestListener = (req, res) => {
     connections.watch(req, res);
-    if (namesSeveralHosts(req)) return refuseRequest(res);
+    if (repeatsWhatCounts(req)) return refuseRequest(res);
     req.url = originForm(req.url!);
     // While stopping, every answer tells its client to come back on a new connection: to another process.
     if (draining) res.setHeader('Connection', 'close');
@@ -112,14 +112,19 @@ async function create(listener: RequestListener, { tls, limits }: HttpServerOpti
   return createHttpsServer({ ...serverOptions, cert, key }, listener);
 }
 
-/** "A server MUST respond with a 400 to any request message that contains more than one Host header field line", RFC 9112 section 3.2. */
-function namesSeveralHosts({ rawHeaders }: IncomingMessage): boolean {
+/**
+ * "A server MUST respond with a 400 to any request message that contains more than one Host header field line", RFC 9112
+ * section 3.2. Of two Authorization headers Node keeps the first; a proxy in front of it may have checked the other.
+ */
+function repeatsWhatCounts({ rawHeaders }: IncomingMessage): boolean {
   let hosts = 0;
+  let authorizations = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at]!;
     if (name.length === 4 && name.toLowerCase() === 'host') hosts += 1;
+    else if (name.length === 13 && name.toLowerCase() === 'authorization') authorizations += 1;
   }
-  return hosts > 1;
+  return hosts > 1 || authorizations > 1;
 }
 
 /**
