@@ -3,7 +3,8 @@
  * https://distribution.github.io/distribution/spec/auth/token/ and .../oauth/
  */
 import type { Database } from '../database/pool.ts';
-import type { RequestOrigin } from './actor.ts';
+import { recordAudit } from '../events/audit.ts';
+import { actorOf, type RequestOrigin } from './actor.ts';
 import { parseRepositoryName, type RepositoryName } from '../oci/reference.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
@@ -31,7 +32,7 @@ export interface TokenService {
    */
   issue(caller: Caller, username: string, asked: readonly Scope[], origin: RequestOrigin): Promise<IssuedToken>;
   /** A token that stands for the password or token of this caller until either is revoked. Random, stored hashed, shown once. */
-  createRefreshToken(caller: Caller): Promise<string>;
+  createRefreshToken(caller: Caller, origin: RequestOrigin): Promise<string>;
   /** Who a refresh token stands for. @throws UnauthorizedError when it is unknown, expired or revoked */
   redeem(refreshToken: string, origin: RequestOrigin): Promise<{ caller: Caller; username: string }>;
 }
@@ -79,16 +80,25 @@ export function createTokenService({
       const access = granted.filter((scope) => scope !== null);
       return { ...(await tokens.issue(caller.credentialId, username, access)), access };
     },
-    async createRefreshToken(caller) {
+    async createRefreshToken(caller, origin) {
       const { subject } = await lookup(caller, null);
       if (subject === null || (subject.user === null && subject.robot === null))
         throw new UnauthorizedError({ message: 'only an account can have a refresh token' });
       const { text, hash } = createSecret();
-      await insertRefreshToken(database, {
-        userId: subject.user?.id ?? null,
-        rootId: caller.credentialId,
-        secretHash: hash,
-        ttlDays: refreshTtlDays,
+      await database.transaction(async (queryer) => {
+        const id = await insertRefreshToken(queryer, {
+          userId: subject.user?.id ?? null,
+          rootId: caller.credentialId,
+          secretHash: hash,
+          ttlDays: refreshTtlDays,
+        });
+        const actor = actorOf(subject, origin);
+        await recordAudit(queryer, actor, {
+          action: 'refresh_token.create',
+          target: `refresh token of ${actor.name}`,
+          after: { id, from: caller.credentialId },
+          outcome: 'done',
+        });
       });
       return text;
     },
@@ -97,6 +107,8 @@ export function createTokenService({
       if (row === undefined)
         throw new UnauthorizedError({ message: 'the refresh token is unknown, expired or revoked; log in again' });
       lastUse.note(row.credential_id, origin);
+      // What it came from is in use as well: docker keeps the one, people look at the other.
+      lastUse.note(row.root_id, origin);
       return { caller: { credentialId: row.credential_id, kid: null, scopes: null }, username: row.username };
     },
   };

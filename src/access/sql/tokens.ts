@@ -43,13 +43,15 @@ export async function lockSigningKeys(queryer: Queryer): Promise<void> {
 
 export interface RefreshTokenRow {
   readonly credential_id: number;
+  /** What it came from. */
+  readonly root_id: number;
   readonly username: string;
 }
 
 /** A refresh token that is alive, together with the account and the credential it came from. */
 export async function findRefreshToken(queryer: Queryer, secretHash: string): Promise<RefreshTokenRow | undefined> {
   const rows = await queryer.query<RefreshTokenRow>(
-    `SELECT c.id AS credential_id, COALESCE(u.name, root.name) AS username
+    `SELECT c.id AS credential_id, c.root_id, COALESCE(u.name, root.name) AS username
      FROM credentials c
      LEFT JOIN users u ON u.id = c.user_id
      JOIN credentials root ON root.id = c.root_id
@@ -63,10 +65,11 @@ export async function findRefreshToken(queryer: Queryer, secretHash: string): Pr
 export async function insertRefreshToken(
   queryer: Queryer,
   row: { userId: number | null; rootId: number; secretHash: string; ttlDays: number },
-): Promise<void> {
-  await queryer.query(
+): Promise<number> {
+  const rows = await queryer.query<{ id: number }>(
     `INSERT INTO credentials (kind, user_id, root_id, secret_hash, expires_at)
-     VALUES ('refresh_token', $1, $2, $3, now() + make_interval(days => $4))`,
+     VALUES ('refresh_token', $1, $2, $3, now() + make_interval(days => $4)) RETURNING id`,
     [row.userId, row.rootId, row.secretHash, row.ttlDays],
   );
+  return rows[0]!.id;
 }

@@ -52,7 +52,7 @@ export function createTokenRouter({
     const caller = basic === null ? anonymous : await authenticator.verifyBasic(basic.username, basic.password, origin);
     const issued = await tokenService.issue(caller, basic?.username ?? '', asked, origin);
     const offline = basic !== null && req.query['offline_token'] === 'true';
-    const refreshToken = offline ? await tokenService.createRefreshToken(caller) : undefined;
+    const refreshToken = offline ? await tokenService.createRefreshToken(caller, origin) : undefined;
     answer(res, { token: issued.token, ...bodyOf(issued, refreshToken) });
   }
 
@@ -68,7 +68,8 @@ export function createTokenRouter({
     }
     const caller = await authenticator.verifyBasic(form.username, form.password, origin);
     const issued = await tokenService.issue(caller, form.username, asked, origin);
-    const refreshToken = form.access_type === 'offline' ? await tokenService.createRefreshToken(caller) : undefined;
+    const refreshToken =
+      form.access_type === 'offline' ? await tokenService.createRefreshToken(caller, origin) : undefined;
     answer(res, bodyOf(issued, refreshToken));
   }
 
@@ -118,7 +119,8 @@ function bodyOf(issued: IssuedToken, refreshToken: string | undefined): object {
 const formSchema = z.discriminatedUnion('grant_type', [
   z.object({
     grant_type: z.literal('password'),
-    username: z.string().max(256),
+    // A robot's name holds its repository's.
+    username: z.string().max(512),
     password: z.string().max(4096),
     access_type: z.enum(['online', 'offline']).optional(),
     scope: z.union([z.string(), z.array(z.string())]).optional(),
