@@ -21,6 +21,7 @@ import { createDatabase, type Database, type DatabaseOptions } from './database/
 import { auditOperations } from './http/api/audit.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
+import { namespaceDeletionOperations } from './http/api/namespace-deletion.ts';
 import { collaboratorOperations } from './http/api/collaborators.ts';
 import { explainOperations } from './http/api/explain.ts';
 import { invitationOperations } from './http/api/invitations.ts';
@@ -278,6 +279,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...repositoryOperations({ lookup, repositories }),
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
+        ...namespaceDeletionOperations({ reviewDelayHours }),
         ...auditOperations(),
         ...namespaceOperations(config),
         ...memberOperations(),
