@@ -2,10 +2,20 @@
 import type { Database, Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
 import { recordAudit } from '../events/audit.ts';
+import { ApiError } from '../oci/problem.ts';
 import { commandLine } from './actor.ts';
 import { accountNameLengthMax, isAccountName, isReservedName } from './names.ts';
 import { hashPassword, verifyPassword } from './passwords.ts';
-import { findPassword, insertPassword, insertUser, lockAdministrator, replacePassword } from './sql/accounts.ts';
+import {
+  findPasswordOf,
+  findUser,
+  insertPassword,
+  insertUser,
+  lockAdministrator,
+  lockUser,
+  replacePassword,
+  type UserRow,
+} from './sql/accounts.ts';
 import { insertNamespace } from './sql/namespaces.ts';
 import { refreshGrantedRoles } from './sql/roles.ts';
 
@@ -14,8 +24,8 @@ export class AccountError extends Error {
   override readonly name = 'AccountError';
 }
 
-const passwordLengthMin = 8;
-const passwordLengthMax = 256;
+export const passwordLengthMin = 8;
+export const passwordLengthMax = 256;
 
 export interface NewAccount {
   readonly username: string;
@@ -50,26 +60,52 @@ export async function addAccount(database: Database, account: NewAccount, actor:
   await database.transaction((queryer) => insertAccount(queryer, account, secretHash, actor));
 }
 
+/** What is there of the name already, as the person at the command may know it; the API says only that the name is taken. */
+class NameTakenError extends AccountError {}
+
 /**
  * Adds an account whose name and password were checked, with its namespace, in the caller's transaction.
- * @returns its id
+ * @param secretHash null for an account that gets its password by a link
  * @throws AccountError when the name is taken
  */
-export async function insertAccount(
+async function insertAccount(
   queryer: Queryer,
   { username, admin }: Omit<NewAccount, 'password'>,
-  secretHash: string,
+  secretHash: string | null,
   actor: Actor,
-): Promise<number> {
+): Promise<UserRow> {
   const userId = await insertUser(queryer, username, admin);
-  if (userId === undefined) throw new AccountError(`there is already a user named ${username}`);
-  await insertPassword(queryer, userId, secretHash);
+  if (userId === undefined) throw new NameTakenError(`there is already a user named ${username}`);
+  if (secretHash !== null) await insertPassword(queryer, userId, secretHash);
   const namespaceId = await insertNamespace(queryer, username, 'user', userId);
   if (namespaceId === undefined)
-    throw new AccountError(`the name ${username} is already the namespace of other repositories`);
+    throw new NameTakenError(`the name ${username} is already the namespace of other repositories`);
   await refreshGrantedRoles(queryer, namespaceId);
-  await recordAudit(queryer, actor, { action: 'user.create', target: username, after: { admin }, outcome: 'done' });
-  return userId;
+  const entry = { action: 'user.create', namespaceId, target: username, after: { admin }, outcome: 'done' } as const;
+  await recordAudit(queryer, actor, entry);
+  return (await findUser(queryer, { id: userId }))!;
+}
+
+/**
+ * Adds an account for whoever asks the API: a name that is taken, whatever by, or that nobody may have, is refused in the
+ * same words.
+ * @throws ApiError `conflict`
+ */
+export async function createAccount(
+  queryer: Queryer,
+  account: Omit<NewAccount, 'password'>,
+  secretHash: string | null,
+  actor: Actor,
+): Promise<UserRow> {
+  const { username } = account;
+  const taken = (cause?: unknown): ApiError =>
+    new ApiError('conflict', `the name ${username} cannot be taken; choose another one`, { cause });
+  if (!isAccountName(username) || isReservedName(username)) throw taken();
+  try {
+    return await insertAccount(queryer, account, secretHash, actor);
+  } catch (error) {
+    throw error instanceof NameTakenError ? taken(error) : error;
+  }
 }
 
 /** What is done by the settings, at the start of a process. */
@@ -90,16 +126,20 @@ export async function ensureAdmin(
 ): Promise<void> {
   await database.transaction(async (queryer) => {
     await lockAdministrator(queryer);
-    const existing = await findPassword(queryer, username);
-    if (existing === undefined) {
+    const user = await lockUser(queryer, { name: username });
+    if (user === undefined) {
       const account = { username, password: password ?? (await generate()), admin: true };
       checkUsername(username);
       checkPassword(account.password);
       await insertAccount(queryer, account, await hashPassword(account.password), startup);
-    } else if (password !== undefined && !(await verifyPassword(password, existing.secret_hash))) {
-      checkPassword(password);
-      await replacePassword(queryer, existing.user_id, await hashPassword(password));
-      await recordAudit(queryer, startup, { action: 'user.password', target: username, outcome: 'done' });
+      return;
     }
+    if (password === undefined) return;
+    const existing = await findPasswordOf(queryer, user.id);
+    if (existing !== undefined && (await verifyPassword(password, existing.secret_hash))) return;
+    checkPassword(password);
+    await replacePassword(queryer, user.id, await hashPassword(password));
+    const entry = { action: 'user.password', target: username, outcome: 'done' } as const;
+    await recordAudit(queryer, startup, { ...entry, namespaceId: user.namespace_id ?? undefined });
   });
 }

@@ -3,12 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { parseEmailAddress, type EmailAddress } from '../config/email-address.ts';
 import {
   alreadyRegisteredMail,
+  emailChangedMail,
   invitationMail,
   linkTo,
   passwordChangedMail,
   passwordResetMail,
   registrationMail,
   verifyEmailMail,
+  welcomeMail,
   type Mail,
 } from './mail.ts';
 import { createSecret } from './secrets.ts';
@@ -27,6 +29,8 @@ function mailsOf(name: string): Record<string, Mail> {
     'reset a password': passwordResetMail({ ...link, account: name }),
     invitation: invitationMail({ ...link, inviter: name, into: name, role: 'developer' }),
     'password changed': passwordChangedMail({ to, publicUrl, account: name }),
+    welcome: welcomeMail({ ...link, account: name }),
+    'address changed': emailChangedMail({ to, publicUrl, account: name }),
   };
 }
 
@@ -35,7 +39,7 @@ describe.each(Object.entries(mailsOf('ada')))('the mail "%s"', (_name, mail) => 
     expect(mail.to).toBe('ada@hub.example');
     expect(mail.subject).toContain('hub.example:8443');
     expect(mail.text).toMatch(/^Hello,\n\n/);
-    expect(mail.text).toMatch(/If it was not you, |If you do not know them, /);
+    expect(mail.text).toMatch(/If it was not you, |If you do not know (them|what this is), /);
   });
 
   test('holds only links to the public URL, each on a line of its own', () => {

@@ -124,6 +124,28 @@ export function passwordChangedMail({ to, publicUrl, account }: MailTo & { accou
   ]);
 }
 
+/** To the address of an account that an administrator made. */
+export function welcomeMail({ to, publicUrl, account, token, hours }: MailTo & MailLink & { account: string }): Mail {
+  const { host } = publicUrl;
+  return compose(to, `Your account at ${host}`, [
+    `an administrator made the account ${account} for you at ${host}. To choose your password, open`,
+    linkTo(publicUrl, 'password_reset', token),
+    onceWithin(hours),
+    'If you do not know what this is, do nothing: nobody can use the account until the link is used.',
+  ]);
+}
+
+/** To the address that an account had until now. */
+export function emailChangedMail({ to, publicUrl, account }: MailTo & { account: string }): Mail {
+  const { host } = publicUrl;
+  return compose(to, `Your account at ${host} has another address`, [
+    `this is no longer the address of your account ${account} at ${host}: it was changed, and mails about it go elsewhere.`,
+    'If it was you, there is nothing to do.',
+    'If it was not you, somebody else may be signed in as you. Sign in, change your password, and tell the administrator:',
+    new URL('/sign-in', publicUrl).href,
+  ]);
+}
+
 function onceWithin(hours: number): string {
   return `The link works once, within ${hours === 1 ? 'an hour' : `${hours} hours`}.`;
 }

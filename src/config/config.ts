@@ -29,6 +29,8 @@ export function configOf(values: SettingValues) {
       password: values.BERTH_ADMIN_PASSWORD,
     }),
     defaultVisibility: values.BERTH_DEFAULT_VISIBILITY,
+    registration: values.BERTH_REGISTRATION,
+    sessionTtlHours: values.BERTH_SESSION_TTL_HOURS,
     /** Who may make organizations. */
     organizationCreation: values.BERTH_ORGANIZATION_CREATION,
     invitations: Object.freeze({
@@ -61,6 +63,7 @@ export function configOf(values: SettingValues) {
       tokensPerAccountPerMinute: values.BERTH_RATE_LIMIT_TOKENS_PER_ACCOUNT_PER_MINUTE,
       anonymousPullsPer6Hours: values.BERTH_RATE_LIMIT_ANONYMOUS_PULLS_PER_6_HOURS,
       accountPullsPer6Hours: values.BERTH_RATE_LIMIT_ACCOUNT_PULLS_PER_6_HOURS,
+      mailsPerAddressPerHour: values.BERTH_RATE_LIMIT_MAILS_PER_ADDRESS_PER_HOUR,
       pushesPerAddressPerHour: values.BERTH_RATE_LIMIT_PUSHES_PER_ADDRESS_PER_HOUR,
       pushesPerAccountPerHour: values.BERTH_RATE_LIMIT_PUSHES_PER_ACCOUNT_PER_HOUR,
     }),

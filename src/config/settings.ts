@@ -97,6 +97,17 @@ const settings = {
     default: '100',
     doc: 'How many invitations of one namespace, and of one account, may be open or younger than a day.',
   },
+  BERTH_REGISTRATION: {
+    type: value.choice('closed', 'invitation', 'open'),
+    default: 'closed',
+    doc: 'Who may make an account by asking for it: nobody, those with an open invitation to an organization, or everybody with an address. Needs a mail server. Administrators invite whom they want in any case.',
+  },
+  BERTH_SESSION_TTL_HOURS: {
+    type: value.wholeNumber(1, 24 * 365),
+    default: '168',
+    unit: 'hours',
+    doc: 'How long somebody stays signed in at the page or the API.',
+  },
   BERTH_TOKEN_TTL_SECONDS: {
     type: value.wholeNumber(60, 3600),
     default: '300',
@@ -190,6 +201,11 @@ const settings = {
     type: value.wholeNumber(0, 1_000_000_000),
     default: '0',
     doc: 'The same for one account that is signed in; Docker Hub allows 200. 0: no limit.',
+  },
+  BERTH_RATE_LIMIT_MAILS_PER_ADDRESS_PER_HOUR: {
+    type: value.wholeNumber(0, 1_000_000),
+    default: '60',
+    doc: 'How many times one address (IPv6: one /64) may ask in an hour, without signing in, for a mail: to register, or for a forgotten password. 0: no limit.',
   },
   BERTH_RATE_LIMIT_PUSHES_PER_ADDRESS_PER_HOUR: {
     type: value.wholeNumber(0, 1_000_000),

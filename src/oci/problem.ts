@@ -13,6 +13,8 @@ export type ApiErrorKind =
   | 'unprocessable'
   /** The caller is known and sees the thing, but may not do this with it. */
   | 'forbidden'
+  /** The password is right, and not enough: sign in with a code, too. */
+  | 'secondFactorRequired'
   | 'tooManyRequests'
   | 'preconditionRequired'
   | 'preconditionFailed'

@@ -22,6 +22,7 @@ export interface RateLimitSettings extends PullSettings {
   readonly knownAddressDays: number;
   readonly tokensPerAddressPerMinute: number;
   readonly tokensPerAccountPerMinute: number;
+  readonly mailsPerAddressPerHour: number;
   readonly pushesPerAddressPerHour: number;
   readonly pushesPerAccountPerHour: number;
 }
@@ -34,6 +35,11 @@ export interface RateLimits {
    * @throws RegistryError `tooManyRequests` with its seconds
    */
   token(address: string, account: string | null): Promise<void>;
+  /**
+   * Counts a request for a mail by somebody who is nobody yet, whether or not one is sent.
+   * @throws RegistryError `tooManyRequests` with its seconds
+   */
+  mail(address: string): Promise<void>;
   /** Null when no pull is limited. */
   readonly pulls: PullLimits | null;
   /**
@@ -78,6 +84,7 @@ export function createRateLimits({ database, settings, logger }: RateLimitParts)
     address: perHour('push-address', settings.pushesPerAddressPerHour),
     account: perHour('push-account', settings.pushesPerAccountPerHour),
   };
+  const mails = perHour('mail-address', settings.mailsPerAddressPerHour);
   const limitsPulls = settings.anonymousPullsPer6Hours > 0 || settings.accountPullsPer6Hours > 0;
   const sharedPulls = shared && limitsPulls ? createSharedPulls(database, logger) : null;
   const delays = delaysOf(settings.signInDelayMaxSeconds);
@@ -95,6 +102,9 @@ export function createRateLimits({ database, settings, logger }: RateLimitParts)
     async token(address, account) {
       await spend('token requests', tokens.address, () => addressKey(address), take);
       if (account !== null) await spend('token requests', tokens.account, () => account, take);
+    },
+    async mail(address) {
+      await spend('requests for mails', mails, () => addressKey(address), take);
     },
     pulls: createPullLimits(settings, sharedPulls),
     async push(address, account, step) {

@@ -48,6 +48,12 @@ const apiTable: Record<ApiErrorKind, ProblemRow> = {
     title: 'you may not do this',
     next: 'Ask an owner for the right, or use a credential that has it; GET /api/v1/access/explain says what is missing.',
   },
+  secondFactorRequired: {
+    status: 401,
+    type: 'second-factor-required',
+    title: 'signing in to this account takes a second factor',
+    next: 'Sign in again, with a code of the app or a recovery code in the field code.',
+  },
   tooManyRequests: {
     status: 429,
     type: 'too-many-requests',
@@ -174,6 +180,7 @@ function fromExpress(thrown: unknown): unknown {
 
 /** In words, for OpenAPI. */
 export function titleOfStatus(status: number): string {
-  const titles = Object.values(apiTable).filter((row) => row.status === status);
+  // The usual 401 is not of this table.
+  const titles = Object.values(apiTable).filter((row) => row.status === status && status !== 401);
   return titles.length === 1 ? titles[0]!.title : (STATUS_CODES[status] ?? String(status));
 }
