@@ -280,7 +280,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
         ...namespaceDeletionOperations({ reviewDelayHours }),
-        ...auditOperations(),
+        ...auditOperations({ database }),
         ...namespaceOperations(config),
         ...memberOperations(),
         ...teamOperations(),

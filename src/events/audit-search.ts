@@ -4,11 +4,12 @@
  * been: who pages downwards misses it, and who asks again and again for what is new must look back by the longest transaction
  * (a minute is plenty).
  */
-import type { Queryer } from '../database/pool.ts';
+import type { Database } from '../database/pool.ts';
 import { auditActions, type AuditAction } from './audit-actions.ts';
 import {
   findAuditRows,
   findVisibleAuditRows,
+  planForFilters,
   type AuditConditions,
   type AuditPosition,
   type AuditRecord,
@@ -34,17 +35,19 @@ export interface AuditPage {
 }
 
 export async function searchAudit(
-  queryer: Queryer,
+  database: Database,
   visible: AuditVisibility,
   filter: AuditFilter,
   page: { readonly limit: number; readonly after?: AuditPosition | undefined },
 ): Promise<AuditPage> {
   // One more than is shown, to know whether there is a next page.
   const bounds = { after: page.after, limit: page.limit + 1 };
-  const found =
-    visible.all === true
-      ? await findAuditRows(queryer, filter, bounds)
-      : await findVisibleAuditRows(queryer, visible, filter, bounds);
+  const found = await database.transaction(async (queryer) => {
+    await planForFilters(queryer);
+    return visible.all === true
+      ? findAuditRows(queryer, filter, bounds)
+      : findVisibleAuditRows(queryer, visible, filter, bounds);
+  });
   const records = found.slice(0, page.limit);
   return { records, next: found.length > page.limit ? records.at(-1) : undefined };
 }

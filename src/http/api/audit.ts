@@ -1,7 +1,7 @@
 /** `/api/v1/audit`: who changed what, or was not let. */
 import { z } from 'zod';
 import { auditPlace, auditVisibility } from '../../access/audit.ts';
-import type { Queryer } from '../../database/pool.ts';
+import type { Database, Queryer } from '../../database/pool.ts';
 import { recordAudit } from '../../events/audit.ts';
 import { exportAudit } from '../../events/audit-export.ts';
 import {
@@ -75,7 +75,7 @@ const shared = {
   effect: 'reads',
 } as const;
 
-export function auditOperations(): readonly Operation[] {
+export function auditOperations({ database }: { readonly database: Database }): readonly Operation[] {
   return [
     defineOperation({
       ...shared,
@@ -89,7 +89,7 @@ export function auditOperations(): readonly Operation[] {
         const { visible, filter } = await readFilter(queryer, caller, query);
         const [at, id] = query.cursor ?? [];
         const after = at === undefined || id === undefined ? undefined : { at: new Date(at), id };
-        const { records, next } = await searchAudit(queryer, visible, filter, { limit: query.limit, after });
+        const { records, next } = await searchAudit(database, visible, filter, { limit: query.limit, after });
         return {
           status: 200,
           body: { items: records.map(bodyOf) },
@@ -111,7 +111,7 @@ export function auditOperations(): readonly Operation[] {
         const { format, ...asked } = query;
         async function* pieces(): AsyncGenerator<string> {
           await recordAudit(queryer, actor, { action: 'audit.export', target: format, after: asked, outcome: 'done' });
-          yield* exportAudit(queryer, visible, filter, format);
+          yield* exportAudit(database, visible, filter, format);
         }
         return {
           status: 200,
