@@ -329,11 +329,12 @@ describe('a token that does not count', () => {
   async function expectRefused(token: string, message: string | RegExp = /./): Promise<void> {
     const answer = await bearer(token, '/v2/alice/app/tags/list');
     expect(answer.status).toBe(401);
-    expect(answer.headers['www-authenticate']).toBe(
-      `Bearer realm="${berth.url}/auth/token",service="berth",scope="repository:alice/app:pull",error="invalid_token"`,
-    );
     const { errors } = answer.body as { errors: { code: string; message: string }[] };
     expect(errors[0]).toMatchObject({ code: 'UNAUTHORIZED', message: expect.stringMatching(message) });
+    expect(answer.headers['www-authenticate']).toBe(
+      `Bearer realm="${berth.url}/auth/token",service="berth",scope="repository:alice/app:pull",error="invalid_token",` +
+        `error_description="${errors[0]!.message}"`,
+    );
   }
 
   test('the tokens signed here do count when nothing is wrong with them', async () => {

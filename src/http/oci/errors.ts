@@ -95,6 +95,13 @@ export function answerOf(errors: readonly RegistryError[], realm: string, servic
 function challengeOf(error: UnauthorizedError, realm: string, service: string): string {
   const parts = [`Bearer realm="${realm}"`, `service="${service}"`];
   if (error.scope !== undefined) parts.push(`scope="${formatScope(error.scope)}"`);
-  if (error.error !== undefined) parts.push(`error="${error.error}"`);
+  // Docker shows the description in place of what the body says, and words of its own where there is none.
+  if (error.error !== undefined)
+    parts.push(`error="${error.error}"`, `error_description="${descriptionOf(error.message)}"`);
   return parts.join(',');
+}
+
+/** As RFC 6750 section 3 lets it be: printable ASCII without quotes and backslashes. */
+function descriptionOf(message: string): string {
+  return message.replaceAll(/[^ !#-[\]-~]/g, "'");
 }
