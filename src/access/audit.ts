@@ -2,7 +2,8 @@
 import type { Queryer } from '../database/pool.ts';
 import type { AuditFilter, AuditVisibility } from '../events/audit-search.ts';
 import type { Subject } from './policy.ts';
-import { findPlace, listOwnedNamespaces } from './sql/audit.ts';
+import { listOwnedNamespaces } from './sql/audit.ts';
+import { findPlace } from './sql/explain.ts';
 
 /**
  * Administrators of the site see everything (with a token that was made for `admin:read`), others what they did themselves
@@ -30,7 +31,8 @@ export async function auditPlace(
 ): Promise<Pick<AuditFilter, 'namespaceId' | 'repositoryId' | 'within'>> {
   const name = names.repository ?? names.namespace;
   if (name === undefined) return {};
-  const { namespace_id: namespaceId, repository_id: repositoryId } = await findPlace(queryer, names);
+  // No name is empty: what is not asked for is not found.
+  const { namespaceId, repositoryId } = await findPlace(queryer, names.repository ?? '', names.namespace ?? '');
   const mine = namespaceId !== null && (visible.all === true || visible.namespaceIds.includes(namespaceId));
   if (!mine || (names.repository !== undefined && repositoryId === null)) return { within: name };
   return repositoryId === null ? { namespaceId } : { repositoryId };
