@@ -149,7 +149,8 @@ export async function listVisible(queryer: Queryer, subject: Subject, last: stri
        (SELECT name FROM repositories r
         WHERE r.namespace_id = ${reader.robotNamespaceId} AND ${reader.robotRepositoryId} IS NULL AND ${page} AND ${reader.covered} ${ordered})
        UNION
-       (SELECT name FROM repositories r WHERE r.id = ${reader.robotRepositoryId} AND ${page} AND ${reader.covered})
+       (SELECT name FROM repositories r
+        WHERE r.id = ${reader.robotRepositoryId} AND r.namespace_id = ${reader.robotNamespaceId} AND ${page} AND ${reader.covered})
      ) visible ORDER BY name LIMIT $2`,
     [last, limit, ...readerParameters(subject)],
   );
