@@ -77,9 +77,9 @@ const settings = {
     secret: true,
   },
   BERTH_DEFAULT_VISIBILITY: {
-    type: value.choice('private', 'public'),
+    type: value.choice('private', 'internal', 'public'),
     default: 'private',
-    doc: 'The visibility of a new repository; anyone may pull from a public one.',
+    doc: 'The visibility of a new repository: its members, everybody who is signed in, or everybody may pull.',
   },
   BERTH_ORGANIZATION_CREATION: {
     type: value.choice('everybody', 'administrators'),
