@@ -5,6 +5,7 @@ import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
 import { createApiAuthenticator } from './access/api-authenticate.ts';
 import { createAuthenticator } from './access/authenticate.ts';
+import { deleteExpiredIdempotencyKeys } from './access/idempotency.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
 import { createRateLimits } from './access/limits/limits.ts';
@@ -316,6 +317,7 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
     sweep,
     expireAudit: (signal) => expireAudit(database, config.auditRetentionDays, signal),
     sweepRateLimits: (signal) => sweepRateLimits(database, config.rateLimits.knownAddressDays, signal),
+    sweepIdempotencyKeys: () => deleteExpiredIdempotencyKeys(database),
     tendSigningKeys: () => tendSigningKeys(database, config.tokens.signingKeyRotationDays),
     mail: config.mail,
     logger,

@@ -26,6 +26,8 @@ export interface TaskParts {
   readonly expireAudit: (signal: AbortSignal) => Promise<number>;
   /** @returns how many rows are gone */
   readonly sweepRateLimits: (signal: AbortSignal) => Promise<number>;
+  /** Keys of requests that are not sent again any more. @returns how many are gone */
+  readonly sweepIdempotencyKeys: () => Promise<number>;
   readonly tendSigningKeys: () => Promise<{ readonly rotated: boolean; readonly forgotten: number }>;
   /** Undefined: mails wait in the queue for a process that has a mail server. */
   readonly mail: MailSettings | undefined;
@@ -33,7 +35,7 @@ export interface TaskParts {
 }
 
 export function createTasks(parts: TaskParts): readonly Task[] {
-  const { sweep, expireAudit, sweepRateLimits, tendSigningKeys, mail, logger } = parts;
+  const { sweep, expireAudit, sweepRateLimits, sweepIdempotencyKeys, tendSigningKeys, mail, logger } = parts;
   const sweeping =
     (freed: string, work: (signal: AbortSignal) => Promise<Swept>): Task['run'] =>
     async (signal) => {
@@ -72,6 +74,14 @@ export function createTasks(parts: TaskParts): readonly Task[] {
       async run(signal) {
         const count = await sweepRateLimits(signal);
         if (count > 0) logger.debug({ count }, 'counters of rate limits were over, and are gone');
+      },
+    },
+    {
+      name: 'sweep-idempotency-keys',
+      schedule: '29 * * * *',
+      async run() {
+        const count = await sweepIdempotencyKeys();
+        if (count > 0) logger.debug({ count }, 'idempotency keys have expired, and are gone');
       },
     },
     {
