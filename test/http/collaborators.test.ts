@@ -1,5 +1,5 @@
 /** Roles on single repositories: who has one and by what, who may give one, and that it holds with the next request. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { apiOf, itemsOf, type Api } from '../support/api.ts';
 import { startTestBerth, type Login, type TestBerth } from '../support/berth.ts';
 import { clientOf, tokenFor } from '../support/client.ts';
