@@ -10,6 +10,7 @@ import { commandLine } from '../../src/access/actor.ts';
 import { hashPassword } from '../../src/access/passwords.ts';
 import { rotateSigningKey } from '../../src/access/signing-keys.ts';
 import { replacePassword } from '../../src/access/sql/accounts.ts';
+import { apiOf } from '../support/api.ts';
 import { startTestBerth, type Login, type TestBerth } from '../support/berth.ts';
 import { clientOf, tokenFor } from '../support/client.ts';
 import { makeImage } from '../support/images.ts';
@@ -294,6 +295,117 @@ describe('OAuth2', () => {
     const rows = await berth.database.query<{ text: string }>('SELECT c::text AS text FROM credentials c');
     expect(rows.filter(({ text }) => text.includes(body.refresh_token!))).toEqual([]);
   });
+});
+
+describe('what clients send besides', () => {
+  test.each(['berth', 'registry.example.com', ''])(
+    'the service %j: the token is for this registry, and no other',
+    async (service) => {
+      const { status, body } = await getToken(['repository:alice/app:pull'], alice, { service });
+      expect(status).toBe(200);
+      expect(jwt.decode(body.token)).toMatchObject({ aud: 'berth' });
+      const posted = await postToken({ grant_type: 'password', service, client_id: 'x', ...alice });
+      expect(posted.status).toBe(200);
+      expect(jwt.decode(posted.body.access_token)).toMatchObject({ aud: 'berth' });
+    },
+  );
+
+  test('nothing but the credentials, by GET and by POST', async () => {
+    const got = await supertest(berth.url).get('/auth/token').auth(alice.username, alice.password);
+    expect(got.status).toBe(200);
+    expect((await postToken({ grant_type: 'password', ...alice })).status).toBe(200);
+  });
+
+  test.each(['false', '1', 'TRUE', ''])('offline_token=%s is no wish for a refresh token', async (offline) => {
+    expect((await getToken([], alice, { offline_token: offline })).body.refresh_token).toBeUndefined();
+  });
+
+  test('a POST with several scopes, a class, a star and nonsense among them', async () => {
+    const { body } = await postToken({
+      grant_type: 'password',
+      ...alice,
+      scope: 'repository:alice/app:* repository(plugin):bob/public:pull,push galaxy:x:pull  nonsense',
+    });
+    expect(body.scope).toBe('repository:alice/app:pull,push,delete repository:bob/public:pull');
+    expect(body.issued_at).toMatch(/^\d{4}-\d\d-\d\dT/);
+    expect(body.expires_in).toBe(300);
+  });
+
+  test('a name with a host and a port in it is split at the last colon, and is no repository of ours', async () => {
+    const { status, body } = await getToken(['repository:localhost:5000/alice/app:pull'], alice);
+    expect(status).toBe(200);
+    expect(body.scope).toBe('');
+  });
+
+  test('a refresh asks for the same refresh token again, whatever access it wants', async () => {
+    const { body } = await getToken([], alice, { offline_token: 'true' });
+    const form = { grant_type: 'refresh_token', refresh_token: body.refresh_token!, access_type: 'offline' };
+    expect((await postToken(form)).body.refresh_token).toBe(body.refresh_token);
+  });
+});
+
+describe('tokens for tokens and robots', () => {
+  interface Made {
+    readonly id: number;
+    readonly name: string;
+    readonly secret: string;
+  }
+  const pull = [{ repositories: 'alice/app', actions: ['pull'] }];
+  const make = async (path: string, name: string): Promise<Made> => {
+    const answer = await (await apiOf(berth.url, alice)).post(path, { name, grants: pull });
+    expect(answer.status).toBe(201);
+    return answer.body as Made;
+  };
+  const scope = 'repository:alice/app:pull,push repository:bob/public:pull';
+  const narrowed = 'repository:alice/app:pull repository:bob/public:pull';
+
+  test.each([
+    ['personal access token', '/tokens', () => 'alice'],
+    ['robot', '/namespaces/alice/robots', ({ name }: Made) => name],
+  ] as const)(
+    '%s: its grants and its life bind what came from it, by GET and by POST',
+    async (what, path, usernameOf) => {
+      const made = await make(path, `identity-${what.length}`);
+      const login = { username: usernameOf(made), password: made.secret };
+      const got = await getToken(scope.split(' '), login, { offline_token: 'true' });
+      const posted = await postToken({ grant_type: 'password', access_type: 'offline', scope, ...login });
+      for (const { status, body } of [got, posted]) {
+        expect(status).toBe(200);
+        expect(body.scope).toBe(narrowed);
+        const refreshed = await postToken({ grant_type: 'refresh_token', refresh_token: body.refresh_token!, scope });
+        expect(refreshed.body.scope).toBe(narrowed);
+        expect(jwt.decode(refreshed.body.access_token)).toMatchObject({ sub: login.username });
+        expect((await bearer(refreshed.body.access_token, '/v2/alice/app/tags/list')).status).toBe(200);
+      }
+      await berth.database.query('UPDATE credentials SET expires_at = now() WHERE id = $1', [made.id]);
+      for (const { body } of [got, posted]) {
+        expect((await postToken({ grant_type: 'refresh_token', refresh_token: body.refresh_token! })).status).toBe(401);
+        expect((await bearer(body.access_token, '/v2/alice/app/tags/list')).status).toBe(401);
+      }
+    },
+  );
+
+  test("a robot whose name is longer than any account's", async () => {
+    const repository = `alice/${'a'.repeat(240)}`;
+    await clientOf(berth.url, alice).pushImage(repository, 'v1', makeImage());
+    const answer = await (
+      await apiOf(berth.url, alice)
+    ).post(`/repositories/${repository}/-/robots`, { name: 'r'.repeat(64), actions: ['pull'] });
+    const { name: username, secret: password } = answer.body as Made;
+    expect((await postToken({ grant_type: 'password', username, password })).status).toBe(200);
+  });
+});
+
+test('what is internal: for whoever is signed in, and for nobody else', async () => {
+  await clientOf(berth.url, berth.admin).pushImage('bob/internal', 'v1', makeImage());
+  await (await apiOf(berth.url, berth.admin)).patch('/repositories/bob/internal/-', { visibility: 'internal' });
+  expect((await getToken(['repository:bob/internal:pull,push'], alice)).body.scope).toBe(
+    'repository:bob/internal:pull',
+  );
+  const nobody = await getToken(['repository:bob/internal:pull']);
+  expect(nobody.status).toBe(200);
+  expect(nobody.body.scope).toBe('');
+  expect((await bearer(nobody.body.token, '/v2/bob/internal/tags/list')).status).toBe(401);
 });
 
 describe('a token that does not count', () => {
