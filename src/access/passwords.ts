@@ -44,6 +44,8 @@ let dummyHash: Promise<string> | undefined;
 /** Takes as long as verifying a real password: for accounts that do not exist, so that timing does not tell which do. */
 export async function verifyNothing(password: string): Promise<false> {
   dummyHash ??= hashPassword(randomBytes(16).toString('hex'));
+  // One that failed is made again: otherwise unknown accounts would fail differently from then on.
+  dummyHash.catch(() => (dummyHash = undefined));
   await verifyPassword(password, await dummyHash);
   return false;
 }

@@ -38,6 +38,7 @@ describe('a running Berth', () => {
         'expire-audit-log',
         'sweep-abandoned-uploads',
         'sweep-expired-uploads',
+        'sweep-idempotency-keys',
         'sweep-rate-limits',
         'tend-signing-keys',
       ]);
