@@ -105,20 +105,20 @@ export function robotOperations(lookup: Lookup, rules: CredentialRules): readonl
 }
 
 function robotsOfNamespaces(rules: CredentialRules): readonly Operation[] {
-  const params = z.strictObject({ namespace: z.string().min(1).max(255) });
+  const params = z.strictObject({ name: z.string().min(1).max(255) });
   return [
     defineOperation({
       ...common,
       id: 'listRobotsOfNamespace',
       method: 'get',
-      path: '/namespaces/{namespace}/robots',
+      path: '/namespaces/{name}/robots',
       summary: 'List the robots of a namespace and of its repositories, the newest first',
       apiScope: 'organizations:read',
       effect: 'reads',
       params,
       query: credentialPageQuery,
       answers: { 200: page },
-      async handler({ caller, params: { namespace }, query, queryer }) {
+      async handler({ caller, params: { name: namespace }, query, queryer }) {
         const { namespaceId } = await authorizeNamespace(queryer, caller, namespace);
         const rows = await listRobotsOf(queryer, { namespaceId, repositoryId: null }, pageOf(query));
         const { items, next } = cutPage(rows, query.limit, (row) => [row.id]);
@@ -129,7 +129,7 @@ function robotsOfNamespaces(rules: CredentialRules): readonly Operation[] {
       ...common,
       id: 'createRobotOfNamespace',
       method: 'post',
-      path: '/namespaces/{namespace}/robots',
+      path: '/namespaces/{name}/robots',
       summary: 'Make a robot for a namespace',
       description: 'It takes an owner of the namespace. The robot belongs to it, and stays when its maker leaves.',
       apiScope: 'organizations:write',
@@ -141,7 +141,7 @@ function robotsOfNamespaces(rules: CredentialRules): readonly Operation[] {
         apiScopes: z.array(z.enum(robotApiScopes)).max(robotApiScopes.length).default([]),
       }),
       answers: { 201: newRobotSchema },
-      async handler({ caller, params: { namespace }, body, queryer, actor }) {
+      async handler({ caller, params: { name: namespace }, body, queryer, actor }) {
         mustBePerson(caller);
         const owner = await authorizeNamespace(queryer, caller, namespace);
         const { name, grants, apiScopes, expiresAt } = body;
