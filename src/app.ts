@@ -9,16 +9,19 @@ import { deleteExpiredIdempotencyKeys } from './access/idempotency.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
 import { createRateLimits } from './access/limits/limits.ts';
+import { siteOf, sweepLinksAndSessions } from './access/links.ts';
 import { sweepRateLimits } from './access/limits/sweep.ts';
 import { createLookup, hotBatch } from './access/lookup.ts';
 import { generatePassword } from './access/passwords.ts';
 import { tendSigningKeys } from './access/signing-keys.ts';
+import { createProofs } from './access/proofs.ts';
 import { createTokenService } from './access/token-service.ts';
 import { createAccessTokens } from './access/tokens.ts';
 import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
+import { accountOperations } from './http/api/account.ts';
 import { auditOperations } from './http/api/audit.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
@@ -28,12 +31,16 @@ import { explainOperations } from './http/api/explain.ts';
 import { invitationOperations } from './http/api/invitations.ts';
 import { memberOperations } from './http/api/members.ts';
 import { namespaceOperations } from './http/api/namespaces.ts';
+import { registrationOperations } from './http/api/registration.ts';
 import { repositoryOperations } from './http/api/repositories.ts';
 import { repositoryChangeOperations } from './http/api/repository-changes.ts';
 import { robotOperations } from './http/api/robots.ts';
 import { createApiRouter } from './http/api/router.ts';
+import { secondFactorOperations } from './http/api/second-factor.ts';
+import { sessionOperations } from './http/api/session.ts';
 import { signingKeyOperations } from './http/api/signing-keys.ts';
 import { tokenOperations } from './http/api/tokens.ts';
+import { userOperations } from './http/api/users.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createDeniedRecorder } from './events/denied.ts';
 import { teamOperations } from './http/api/teams.ts';
@@ -270,6 +277,10 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     limits,
   };
 
+  const site = siteOf(config);
+  const { registration, sessionTtlHours: ttlHours } = config;
+  const proofs = createProofs({ database, authenticator, signIn: rateLimits.signIn, denied });
+
   const oci = createOciHandler({ plane, origins, logger, tokenPath, service });
   let stopping = false;
   const routers = [
@@ -277,6 +288,11 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
     createApiRouter({
       operations: [
+        ...sessionOperations({ proofs, ttlHours, site, registration }),
+        ...accountOperations({ proofs, ttlHours, site }),
+        ...secondFactorOperations({ proofs, ttlHours, issuer: site.publicUrl.host }),
+        ...userOperations(site),
+        ...registrationOperations({ rateLimits, mode: registration, site }),
         ...repositoryOperations({ lookup, repositories }),
         ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
         ...explainOperations({ lookup }),
@@ -319,6 +335,8 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
     sweepRateLimits: (signal) => sweepRateLimits(database, config.rateLimits.knownAddressDays, signal),
     sweepIdempotencyKeys: () => deleteExpiredIdempotencyKeys(database),
     tendSigningKeys: () => tendSigningKeys(database, config.tokens.signingKeyRotationDays),
+    sweepLinksAndSessions: (signal) => sweepLinksAndSessions(database, signal),
+    requests: { database, mode: config.registration, site: siteOf(config) },
     mail: config.mail,
     logger,
   });

@@ -86,30 +86,41 @@ export async function changeEmail(
     await queueMail(queryer, emailChangedMail({ to: user.email, publicUrl: site.publicUrl, account: user.name }));
 }
 
-/**
- * Disables an account, which ends all of its sessions and docker logins for good and stops everything else of it with the
- * next request, or enables it again. The caller has not locked it: administrators are counted under a lock that comes first.
- * @throws ApiError `notFound`, `unprocessable` for the last administrator
- */
-export async function setDisabled(queryer: Queryer, name: string, disabled: boolean, actor: Actor): Promise<UserRow> {
-  if (disabled) await lockAdministrator(queryer);
-  const user = await lockUserNamed(queryer, name);
-  if ((user.disabled_at !== null) === disabled) return user;
-  if (disabled) await refuseLastAdministrator(queryer, user);
-  await updateDisabled(queryer, user.id, disabled);
-  await record(queryer, actor, user, { action: disabled ? 'user.disable' : 'user.enable' });
-  if (disabled) await signOutEverywhere(queryer, user, actor);
-  return user;
+export interface UserChange {
+  readonly disabled?: boolean | undefined;
+  readonly admin?: boolean | undefined;
+  /** Not confirmed by being set. Null takes it away. */
+  readonly email?: EmailAddress | null | undefined;
 }
 
-/** Makes an account an administrator, or takes that away. @throws ApiError `notFound`, `unprocessable` for the last one */
-export async function setAdmin(queryer: Queryer, name: string, admin: boolean, actor: Actor): Promise<UserRow> {
-  if (!admin) await lockAdministrator(queryer);
+/**
+ * What an administrator changes of an account, with the next request of anybody. Disabling it also ends all of its sessions
+ * and docker logins for good. Locks the account itself, for administrators are counted under a lock that comes first.
+ * @param check called once it is locked
+ * @returns the account as it was before
+ * @throws ApiError `notFound`, `unprocessable` for the last administrator, `conflict` for an address that is taken
+ */
+export async function changeUser(
+  queryer: Queryer,
+  name: string,
+  change: UserChange,
+  { site, actor, check }: { site: Site; actor: Actor; check?: () => Promise<void> },
+): Promise<UserRow> {
+  if (change.disabled === true || change.admin === false) await lockAdministrator(queryer);
   const user = await lockUserNamed(queryer, name);
-  if (user.is_admin === admin) return user;
-  if (!admin) await refuseLastAdministrator(queryer, user);
-  await updateAdmin(queryer, user.id, admin);
-  await record(queryer, actor, user, { action: 'user.admin', before: { admin: user.is_admin }, after: { admin } });
+  await check?.();
+  const { disabled = user.disabled_at !== null, admin = user.is_admin, email = user.email } = change;
+  if (disabled || !admin) await refuseLastAdministrator(queryer, user);
+  if (disabled !== (user.disabled_at !== null)) {
+    await updateDisabled(queryer, user.id, disabled);
+    await record(queryer, actor, user, { action: disabled ? 'user.disable' : 'user.enable' });
+    if (disabled) await signOutEverywhere(queryer, user, actor);
+  }
+  if (admin !== user.is_admin) {
+    await updateAdmin(queryer, user.id, admin);
+    await record(queryer, actor, user, { action: 'user.admin', before: { admin: user.is_admin }, after: { admin } });
+  }
+  if (email !== user.email) await changeEmail(queryer, user, { email, verified: false }, { site, actor });
   return user;
 }
 

@@ -14,6 +14,19 @@ export interface Site {
   readonly sendsMail: boolean;
 }
 
+/** Where the settings say that people reach the registry; without a public address, where it listens. */
+export function siteOf(settings: {
+  readonly publicUrl: URL | undefined;
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly tls: object | undefined;
+  readonly mail: object | undefined;
+}): Site {
+  const { host, port } = settings.listen;
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
+  const origin = `${settings.tls === undefined ? 'http' : 'https'}://${name.includes(':') ? `[${name}]` : name}:${port}`;
+  return { publicUrl: settings.publicUrl ?? new URL(origin), sendsMail: settings.mail !== undefined };
+}
+
 /** How long each kind of link works. An administrator's invitation may wait for the reader to come back from the weekend. */
 export const linkHours = { registration: 24, invitation: 7 * 24, verify_email: 48, password_reset: 1 } as const;
 

@@ -9,7 +9,7 @@ const reservedNames = new Set([
   '_', 'v1', 'v2', 'api', 'auth', 'healthz', 'readyz', 'metrics', 'assets', 'static', 'favicon.ico', 'robots.txt',
   'explore', 'search', 'suggest', 'settings', 'admin', 'sign-in', 'sign-up', 'sign-out', 'login', 'logout', 'register',
   'new', 'help', 'docs', 'about', 'status', 'tags', 'compare', 'members', 'webhooks', 'teams', 'token', 'tokens', 'session',
-  'users', 'user', 'organizations', 'namespaces', 'repositories', 'anonymous', 'root', 'system', 'berth',
+  'users', 'user', 'invitations', 'organizations', 'namespaces', 'repositories', 'anonymous', 'root', 'system', 'berth',
 ]); // prettier-ignore
 
 export function isReservedName(name: string): boolean {

@@ -2,7 +2,6 @@
 import type { Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
 import { recordAudit } from '../events/audit.ts';
-import { ApiError } from '../oci/problem.ts';
 import { createSecret } from './secrets.ts';
 import { findPasswordOf, replacePassword, type UserRow } from './sql/accounts.ts';
 import { insertSession, revokeSession, revokeSignIns } from './sql/sessions.ts';
@@ -46,10 +45,9 @@ export async function openSession(
   return { id, secret, expiresAt };
 }
 
-/** Ends one session with the next request. @throws ApiError `notFound` when the account has none of this id */
-export async function endSession(queryer: Queryer, user: Account, id: number, actor: Actor): Promise<void> {
-  if (!(await revokeSession(queryer, user.id, id)))
-    throw new ApiError('notFound', `there is no session ${id} of yours`);
+/** Ends one session with the next request. @returns false when the account has none of this id */
+export async function endSession(queryer: Queryer, user: Account, id: number, actor: Actor): Promise<boolean> {
+  if (!(await revokeSession(queryer, user.id, id))) return false;
   await recordAudit(queryer, actor, {
     action: 'session.revoke',
     namespaceId: user.namespace_id ?? undefined,
@@ -57,6 +55,7 @@ export async function endSession(queryer: Queryer, user: Account, id: number, ac
     before: { id },
     outcome: 'done',
   });
+  return true;
 }
 
 /**

@@ -4,6 +4,7 @@
  */
 export const auditActions = {
   'user.create': 'An account was made.',
+  'user.change': 'An account was changed by an administrator.',
   'user.disable': 'An account was disabled; nothing of it works any more.',
   'user.enable': 'A disabled account was enabled again.',
   'user.delete': 'An account was deleted.',

@@ -1,6 +1,7 @@
 /** What is done in the background, and when. A task may run in several processes at once, and be ended anywhere. */
 import type { Sweep, Swept } from '../registry/sweep.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { createAnswerTasks, type AnswerParts } from './answer-requests.ts';
 import { createSendMail, type MailSettings } from './send-mail.ts';
 
 export interface Task {
@@ -29,6 +30,10 @@ export interface TaskParts {
   /** Keys of requests that are not sent again any more. @returns how many are gone */
   readonly sweepIdempotencyKeys: () => Promise<number>;
   readonly tendSigningKeys: () => Promise<{ readonly rotated: boolean; readonly forgotten: number }>;
+  /** @returns how many rows are gone */
+  readonly sweepLinksAndSessions: (signal: AbortSignal) => Promise<number>;
+  /** What is answered by mail; waits for a process that has a mail server. */
+  readonly requests: AnswerParts;
   /** Undefined: mails wait in the queue for a process that has a mail server. */
   readonly mail: MailSettings | undefined;
   readonly logger: Logger;
@@ -93,6 +98,14 @@ export function createTasks(parts: TaskParts): readonly Task[] {
         if (forgotten > 0) logger.info({ count: forgotten }, 'signing keys whose last token is dead were forgotten');
       },
     },
-    ...(mail === undefined ? [] : [createSendMail(mail, logger)]),
+    {
+      name: 'sweep-links-and-sessions',
+      schedule: '53 * * * *',
+      async run(signal) {
+        const count = await parts.sweepLinksAndSessions(signal);
+        if (count > 0) logger.debug({ count }, 'links and sessions were over, and are gone');
+      },
+    },
+    ...(mail === undefined ? [] : [createSendMail(mail, logger), ...createAnswerTasks(parts.requests)]),
   ];
 }

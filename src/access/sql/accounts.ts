@@ -70,13 +70,21 @@ export async function lockUser(queryer: Queryer, key: UserKey): Promise<UserRow 
 export async function listUsers(
   queryer: Queryer,
   { search, after, limit }: { readonly search: string; readonly after: string; readonly limit: number },
-): Promise<(UserRow & { readonly last_used_at: Date | null })[]> {
+): Promise<UserRow[]> {
   return queryer.query(
-    `SELECT page.*, (SELECT max(c.last_used_at) FROM credentials c WHERE c.user_id = page.id AND c.kind <> 'password') AS last_used_at
-     FROM (${user} WHERE u.name > $1 AND (u.name ^@ $2 OR u.email ^@ lower($2)) ORDER BY u.name LIMIT $3) page
-     ORDER BY page.name`,
+    `${user} WHERE u.name > $1 AND (u.name ^@ $2 OR u.email ^@ lower($2)) ORDER BY u.name LIMIT $3`,
     [after, search, limit],
   );
+}
+
+/** When something of each account was last used: a session, a token, a docker login. Passwords leave no trace. */
+export async function findLastUses(queryer: Queryer, userIds: readonly number[]): Promise<Map<number, Date>> {
+  const rows = await queryer.query<{ user_id: number; at: Date }>(
+    `SELECT user_id, max(last_used_at) AS at FROM credentials
+     WHERE user_id = ANY($1::bigint[]) AND kind <> 'password' AND last_used_at IS NOT NULL GROUP BY user_id`,
+    [userIds],
+  );
+  return new Map(rows.map((row) => [row.user_id, row.at]));
 }
 
 /** Adds an account; undefined when the name is taken. */
