@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { configCommand } from './config.ts';
 import { keyCommand } from './key.ts';
 import { migrateCommand } from './migrate.ts';
+import { organizationCommand } from './organization.ts';
 import { serveCommand } from './serve.ts';
 import { tokenCommand } from './token.ts';
 import { userCommand } from './user.ts';
@@ -26,6 +27,7 @@ export function createProgram(): Command {
     .addCommand(serveCommand())
     .addCommand(migrateCommand())
     .addCommand(userCommand())
+    .addCommand(organizationCommand())
     .addCommand(tokenCommand())
     .addCommand(keyCommand())
     .addCommand(configCommand())
