@@ -1,4 +1,5 @@
 /** Organizations and their members: who sees them, who is in, who may say so, and that it holds with the next request. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { apiOf, itemsOf, type Api } from '../support/api.ts';
 import { startTestBerth, type Login, type TestBerth } from '../support/berth.ts';
@@ -353,4 +354,79 @@ test('what changes for a member changes for the next request of a token that is 
   expect(await push()).toBe(403);
   await as('ada').delete(`${path}/members/bob`);
   expect([await pull(), await push()]).toEqual([404, 403]);
+});
+
+describe('a credential that was made for less', () => {
+  async function tokenApi(apiScopes: string[], grants: unknown[] = []): Promise<Api> {
+    const body = { name: `token-${randomUUID()}`, grants, apiScopes };
+    const made = await as('ada').post('/tokens', body);
+    expect(made.status, made.text).toBe(201);
+    return apiOf(berth.url, { token: (made.body as { secret: string }).secret });
+  }
+
+  test('looks, changes, or does neither, as its API scopes say; `can` says so', async () => {
+    const path = await organization('scoped', { bob: 'reader' });
+    const reads = await tokenApi(['organizations:read']);
+    expect((await reads.get(path)).body).toMatchObject({
+      role: 'owner',
+      can: { edit: false, delete: false, manageMembers: false, createRepositories: false },
+    });
+    expect((await reads.get(`${path}/members/bob`)).body).toMatchObject({ can: { edit: false, delete: false } });
+    expect((await reads.put(`${path}/members/bob`, { role: 'owner' })).status).toBe(403);
+    const pushes = await tokenApi([], [{ repositories: 'scoped/*', actions: ['pull', 'push'] }]);
+    expect((await pushes.get(path)).status).toBe(403);
+    expect((await pushes.get(`${path}/members`)).status).toBe(403);
+    const both = await tokenApi(
+      ['organizations:read', 'organizations:write'],
+      [{ repositories: 'scoped/*', actions: ['push'] }],
+    );
+    expect((await both.get(path)).body).toMatchObject({
+      can: { edit: true, manageMembers: true, createRepositories: true },
+    });
+    expect((await both.get('/namespaces/ada')).body).toMatchObject({ can: { createRepositories: false } });
+    expect((await both.put(`${path}/members/bob`, { role: 'developer' })).status).toBe(200);
+  });
+
+  test('manages a repository’s roles only where its grants say admin', async () => {
+    await organization('granted', { bob: 'reader' });
+    await clientOf(berth.url, logins['ada']).pushImage('granted/app', 'v1', makeImage());
+    const place = '/repositories/granted/app/-/members';
+    const all = ['organizations:read', 'organizations:write', 'account:read'];
+    const pulls = await tokenApi(all, [{ repositories: 'granted/*', actions: ['pull', 'push', 'delete'] }]);
+    expect((await pulls.get(place)).status).toBe(403);
+    expect((await pulls.put(`${place}/users/bob`, { role: 'owner' })).status).toBe(403);
+    const admins = await tokenApi([], [{ repositories: 'granted/app', actions: ['admin', 'pull'] }]);
+    expect((await admins.get(place)).status).toBe(200);
+    expect((await admins.put(`${place}/users/bob`, { role: 'developer' })).status).toBe(200);
+  });
+
+  test('a robot of the organization owns it as far as its scopes go, and nothing else', async () => {
+    const path = await organization('robots', { bob: 'reader' });
+    await organization('others');
+    const made = await as('ada').post(`${path}/robots`, {
+      name: 'hr',
+      grants: [{ repositories: 'robots/*', actions: ['pull'] }],
+      apiScopes: ['organizations:read', 'organizations:write'],
+    });
+    expect(made.status, made.text).toBe(201);
+    const robot = await apiOf(berth.url, { token: (made.body as { secret: string }).secret });
+    expect(await itemsOf<{ name: string }>(robot, '/namespaces')).toEqual([
+      expect.objectContaining({ name: 'robots' }),
+    ]);
+    expect((await robot.put(`${path}/members/bob`, { role: 'developer' })).status).toBe(200);
+    expect((await robot.get('/namespaces/others')).status).toBe(404);
+    expect((await robot.post('/namespaces', { name: 'mine' })).status).toBe(403);
+    expect((await robot.post(`${path}/invitations`, { invitee: 'eve', role: 'reader' })).status).toBe(403);
+  });
+
+  test('an access token of the data plane changes no organization', async () => {
+    const path = await organization('planes');
+    await clientOf(berth.url, logins['ada']).pushImage('planes/app', 'v1', makeImage());
+    const jwt = await apiOf(berth.url, {
+      token: await tokenFor(berth.url, ['repository:planes/app:*'], logins['ada']),
+    });
+    expect((await jwt.get(path)).status).toBe(403);
+    expect((await jwt.get('/repositories/planes/app/-/members')).status).toBe(403);
+    expect((await jwt.put('/repositories/planes/app/-/members/users/bob', { role: 'owner' })).status).toBe(401);
+  });
 });

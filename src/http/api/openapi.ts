@@ -149,11 +149,11 @@ function responsesOf(operation: Operation): ZodOpenApiResponsesObject {
 }
 
 /** What every operation of the kind may answer when it does not do what was asked. */
-function problemStatuses({ effect, edits, access }: Operation): number[] {
+function problemStatuses({ effect, edits, access, apiScope }: Operation): number[] {
   return [
     400,
     401,
-    ...(access === 'signed-in' || effect !== 'reads' ? [403] : []),
+    ...(access === 'signed-in' || effect !== 'reads' || apiScope !== null ? [403] : []),
     404,
     ...(effect === 'reads' ? [] : [409, 413, 415, 422]),
     ...(edits === undefined ? [] : [412]),
