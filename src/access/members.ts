@@ -24,7 +24,7 @@ export async function memberOf(queryer: Queryer, namespace: Namespace, name: str
   return member;
 }
 
-export function noMember({ name: organization }: Namespace, name: string): ApiError {
+function noMember({ name: organization }: Namespace, name: string): ApiError {
   return new ApiError('notFound', `there is no member ${quote(name)} in ${organization}`, {
     next: 'Invite them: POST /api/v1/namespaces/NAME/invitations.',
   });

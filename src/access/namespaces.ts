@@ -57,7 +57,7 @@ function reaches(grants: readonly Grant[] | null, kind: NamespaceKind, namespace
 }
 
 /** The one sentence for what is not there, or not there for whoever asks. */
-export function namespaceUnknown(name: string): ApiError {
+function namespaceUnknown(name: string): ApiError {
   return new ApiError('notFound', `there is no namespace ${quote(name)}, or you may not see it`);
 }
 
