@@ -36,18 +36,18 @@ export async function planRepositoryDeletion(queryer: Queryer, { id, name }: Rep
 
 /**
  * Deletes a repository with all that is in it; in the caller's transaction.
- * @param check told the plan as it is under the locks; throws when that is not what was agreed to
+ * @param check told the plan as it is under the locks; throws when that is not what was agreed to, or the right to it has gone meanwhile
  */
 export async function deleteRepository(
   queryer: Queryer,
   repository: Repository,
-  check: (plan: DeletionPlan) => void,
+  check: (plan: DeletionPlan) => Promise<void>,
   parts: { actor: Actor; reviewDelayHours: number },
 ): Promise<DeletionPlan> {
   if (!(await lockNamespace(queryer, repository.namespaceId))) throw gone(repository.name);
   await lockForDeletion(queryer, [repository.id]);
   const plan = await planRepositoryDeletion(queryer, repository);
-  check(plan);
+  await check(plan);
   await deleteRepositories(queryer, [repository.id], parts.reviewDelayHours);
   await refreshGrantedRoles(queryer, repository.namespaceId);
   const { tags, manifests, blobs } = plan;
@@ -76,14 +76,14 @@ export async function planNamespaceDeletion(queryer: Queryer, namespaceId: numbe
 export async function deleteNamespace(
   queryer: Queryer,
   namespace: { readonly id: number; readonly name: string },
-  check: (plan: NamespaceDeletionPlan) => void,
+  check: (plan: NamespaceDeletionPlan) => Promise<void>,
   parts: { actor: Actor; reviewDelayHours: number },
 ): Promise<NamespaceDeletionPlan> {
   if (!(await lockNamespaceForDeletion(queryer, namespace.id))) throw gone(namespace.name);
   const ids = (await repositoriesOf(queryer, namespace.id)).map(({ id }) => id);
   await lockForDeletion(queryer, ids);
   const plan = await planNamespaceDeletion(queryer, namespace.id);
-  check(plan);
+  await check(plan);
   await deleteRepositories(queryer, ids, parts.reviewDelayHours);
   await deleteNamespaceRow(queryer, namespace.id);
   const { tags, manifests, blobs, members, teams, robots, repositories } = plan;

@@ -63,7 +63,7 @@ describe('every answer', () => {
   test('is declared in the document', async () => {
     const api = await apiOf(berth.url, bob);
     const seen = await api.get(address);
-    expect(seen.body).toEqual({ name: 'bob/deep/app', visibility: 'private' });
+    expect(seen.body).toMatchObject({ name: 'bob/deep/app', visibility: 'private' });
     expect((await api.get('/repositories/bob/none/-')).status).toBe(404);
     expect((await (await apiOf(berth.url)).get(address)).status).toBe(401);
     expect((await api.get('/nothing')).status).toBe(404);

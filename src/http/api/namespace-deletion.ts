@@ -50,7 +50,12 @@ export function namespaceDeletionOperations(parts: { reviewDelayHours: number })
           return { status: 200, body: planBody(plan, true), version: plan };
         }
         refuseUnseen(request.conditional, name);
-        const plan = await deleteNamespace(queryer, namespace, checkIfMatch, { actor, ...parts });
+        const check = async (plan: NamespaceDeletionPlan): Promise<void> => {
+          // Looked at again behind the lock: an owner may have been made less while this waited for it.
+          refuseOthers(caller.subject, await seeNamespace(queryer, caller.subject, name));
+          checkIfMatch(plan);
+        };
+        const plan = await deleteNamespace(queryer, namespace, check, { actor, ...parts });
         return { status: 200, body: planBody(plan, false), version: plan };
       },
     }),

@@ -109,7 +109,11 @@ export function repositoryChangeOperations({
           return { status: 200, body: planBody(plan, true), version: plan };
         }
         refuseUnseen(request.conditional, name);
-        const plan = await deleteRepository(queryer, repository, checkIfMatch, { actor, reviewDelayHours });
+        const check = async (plan: DeletionPlan): Promise<void> => {
+          await authorizeRepository(lookup, caller, name, 'members');
+          checkIfMatch(plan);
+        };
+        const plan = await deleteRepository(queryer, repository, check, { actor, reviewDelayHours });
         return { status: 200, body: planBody(plan, false), version: plan };
       },
     }),
