@@ -18,7 +18,7 @@ export interface Api {
   post(path: string, body?: unknown): Test;
   put(path: string, body?: unknown): Test;
   patch(path: string, body?: unknown): Test;
-  delete(path: string): Test;
+  delete(path: string, body?: unknown): Test;
 }
 
 const prefix = '/api/v1';
@@ -41,7 +41,7 @@ export async function apiOf(url: string, who?: Who): Promise<Api> {
     post: (path, body) => request('post', path, body),
     put: (path, body) => request('put', path, body),
     patch: (path, body) => request('patch', path, body),
-    delete: (path) => request('delete', path),
+    delete: (path, body) => request('delete', path, body),
   };
 }
 

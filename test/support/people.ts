@@ -32,7 +32,7 @@ const periodSeconds = 30;
 
 export interface App {
   readonly secret: string;
-  /** A code that was not given before: the present one's, or that of the next step, which is accepted as well. */
+  /** A code that was not given before: the present one, then that of the next step, which is accepted as well. */
   code(): string;
 }
 
@@ -44,7 +44,7 @@ export function appOf(secret: string): App {
     secret,
     code() {
       const now = Math.floor(Date.now() / 1000 / periodSeconds);
-      last = Math.max(now - 1, last + 1);
+      last = Math.max(now, last + 1);
       if (last > now + 1) throw new Error('all codes of this moment were given');
       return totp.generate({ timestamp: last * periodSeconds * 1000 });
     },
