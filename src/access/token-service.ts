@@ -105,7 +105,9 @@ export function createTokenService({
     async redeem(refreshToken, origin) {
       const row = await findRefreshToken(database, hashOfSecret(refreshToken));
       if (row === undefined)
-        throw new UnauthorizedError({ message: 'the refresh token is unknown, expired or revoked; log in again' });
+        throw new UnauthorizedError({
+          message: 'this login has ended (the refresh token is unknown, expired or revoked); log in again',
+        });
       lastUse.note(row.credential_id, origin);
       // What it came from is in use as well: docker keeps the one, people look at the other.
       lastUse.note(row.root_id, origin);

@@ -118,7 +118,7 @@ describe.skipIf(reason !== undefined)(titled('docker and access', reason), () =>
       await before.do('push', image);
       await addSecondFactor(berth.url, carol);
       expect(await refusal(before, 'pull', image)).toContain(
-        'unauthorized: the refresh token is unknown, expired or revoked; log in again',
+        'unauthorized: this login has ended (the refresh token is unknown, expired or revoked); log in again',
       );
       const ran = await (await dockerd.newUser()).login(berth.host, carol);
       expect(ran.code).toBe(1);
@@ -138,7 +138,8 @@ describe.skipIf(reason !== undefined)(titled('docker and access', reason), () =>
       const image = `${berth.host}/acme/api:1`;
       await user.do('pull', image);
       await made.revoke();
-      const words = 'unauthorized: the refresh token is unknown, expired or revoked; log in again';
+      const words =
+        'unauthorized: this login has ended (the refresh token is unknown, expired or revoked); log in again';
       expect(await refusal(user, 'pull', image)).toContain(words);
       expect(await refusal(user, 'push', image)).toContain(words);
       const again = await user.login(berth.host, made);

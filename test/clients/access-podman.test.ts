@@ -152,7 +152,7 @@ describe.skipIf(reason !== undefined)(titled('podman and access', reason), () =>
     await expectDone(push('identity', 'acme/api'));
     await token.revoke();
     expect(await refusal(pull('identity', 'acme/api'))).toContain(
-      'unauthorized: the refresh token is unknown, expired or revoked; log in again',
+      'unauthorized: this login has ended (the refresh token is unknown, expired or revoked); log in again',
     );
     // It is still there: podman was not told to forget it.
     expect(await readFile(authFile('identity'), 'utf8')).toContain(identitytoken);
