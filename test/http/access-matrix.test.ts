@@ -5,20 +5,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestToBytes } from '../../src/oci/digest.ts';
 import { may, verdictOf, type Place, type Who } from '../support/access-oracle.ts';
-import {
-  accounts,
-  callersOf,
-  createWorld,
-  openPlace,
-  existing,
-  nobodies,
-  robotCallersOf,
-  robots,
-  targets,
-  type Caller,
-  type Target,
-  type World,
-} from '../support/access-world.ts';
+import { casesOf, most, rowOf, type Case } from '../support/access-cases.ts';
+import { createWorld, existing, openPlace, type World } from '../support/access-world.ts';
 import { startTestBerth, type TestBerth } from '../support/berth.ts';
 import { clientOf } from '../support/client.ts';
 import { content, makeImage, makeIndex, type Content, type TestImage } from '../support/images.ts';
@@ -56,15 +44,6 @@ afterAll(async () => {
   await berth.stop();
 });
 
-/** One cell of the matrix. */
-interface Case {
-  readonly caller: Caller;
-  readonly target: Target;
-  readonly place: Place;
-  /** Of this case alone. */
-  readonly n: number;
-}
-
 interface Endpoint {
   readonly id: string;
   readonly action: 'pull' | 'push' | 'delete';
@@ -79,41 +58,6 @@ interface Endpoint {
   wrong?(one: Case, answer: Answer): string | undefined;
   /** The numbers of those cases whose change is there to be seen. */
   done?(cases: readonly Case[]): Promise<readonly number[]>;
-}
-
-let count = 0;
-const unique = (): number => (count += 1);
-
-/** Spreads cases evenly, and the same way in each run. */
-function hash(text: string): number {
-  let value = 2_166_136_261;
-  for (let i = 0; i < text.length; i += 1) value = Math.imul(value ^ text.charCodeAt(i), 16_777_619) >>> 0;
-  return value;
-}
-
-/** These meet every target with every credential they have, at one end-point. */
-const thorough = ['stranger', 'developer-member', 'maintainer-collaborator', 'chief'];
-
-/** @param ways how many credentials of an account meet each target, at most */
-function casesOf({ id, creates }: Endpoint, waysOf: (who: Who) => number): Case[] {
-  const some = (callers: readonly Caller[], limit: number): readonly Caller[] =>
-    callers.length <= limit
-      ? callers
-      : callers
-          .map((caller) => ({ caller, order: hash(`${id} ${caller.who.name} ${caller.credential}`) }))
-          .toSorted((a, b) => a.order - b.order)
-          .slice(0, limit)
-          .map(({ caller }) => caller);
-  return targets.flatMap((target) =>
-    [
-      ...nobodies,
-      ...accounts.flatMap((who) => some(callersOf(who, target), waysOf(who))),
-      ...robots.flatMap((who) => some(robotCallersOf(who), waysOf(who))),
-    ].map((caller): Case => {
-      const n = unique();
-      return { caller, target, n, place: creates === true ? target.alone(n) : target };
-    }),
-  );
 }
 
 const scopeActions = { pull: 'pull', push: 'pull,push', delete: 'delete' } as const;
@@ -196,7 +140,7 @@ function gotOf({ status, headers, body }: Answer, method: string, wanted: Wanted
 const textOf = ({ status, code, challenge }: Wanted): string =>
   `${status} ${code} ${challenge.replace(/^Bearer realm=.*?,scope=/, '')}`.trim();
 
-async function run(endpoint: Endpoint, waysOf: (who: Who) => number = () => 2): Promise<void> {
+async function run(endpoint: Endpoint, waysOf?: (who: Who) => number): Promise<void> {
   const cases = casesOf(endpoint, waysOf);
   await endpoint.prepare?.(cases);
   const headers = await world.headersOf(
@@ -243,13 +187,6 @@ async function run(endpoint: Endpoint, waysOf: (who: Who) => number = () => 2): 
   expect(permitted.length).toBeGreaterThan(20);
   expect(refused.length).toBeGreaterThan(20);
 }
-
-const rowOf = ({ id }: Endpoint, { caller, place }: Case): Record<string, string> => ({
-  endpoint: id,
-  who: caller.who.name,
-  credential: caller.credential,
-  where: `${place.name} (${place.visibility ?? 'absent'})`,
-});
 
 /** All that is kept, but for what signing in itself leaves: when a credential was last used, and from where. */
 async function facts() {
@@ -516,8 +453,7 @@ const others: Endpoint[] = [
   },
 ];
 
-test('a manifest by its tag: everybody, everywhere, by every credential', () =>
-  run(reads[0]!, ({ name, kind }) => (kind === 'robot' || thorough.includes(name) ? Infinity : 3)));
+test('a manifest by its tag: everybody, everywhere, by every credential', () => run(reads[0]!, most));
 
 describe('reads', () => {
   test.each(reads.slice(1))('$id', (endpoint) => run(endpoint));
