@@ -6,6 +6,7 @@ import { DatabaseNewerError, MigrationError } from '../database/migrate.ts';
 import { DatabaseUnavailableError } from '../database/pool.ts';
 import { ApiError } from '../oci/problem.ts';
 import { StorageFullError, StorageUnusableError } from '../storage/port.ts';
+import { ProblemError, UnreachableError } from './remote/errors.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Errors whose message was written for the operator and needs no stack trace. */
@@ -17,8 +18,10 @@ const explained = [
   DatabaseUnavailableError,
   EmbeddedPostgresError,
   MigrationError,
+  ProblemError,
   StorageFullError,
   StorageUnusableError,
+  UnreachableError,
   UsageError,
 ];
 

@@ -1,10 +1,26 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import { createLogger } from '../telemetry/logger.ts';
+import { path } from './remote/client.ts';
+import { remoteCommand } from './remote/command.ts';
+import { planOrDelete } from './remote/deletion.ts';
 import { UsageError } from './usage-error.ts';
 
 export const organizationCommand = (): Command =>
-  new Command('organization').description('Manage organizations.').addCommand(createCommand());
+  new Command('organization')
+    .description('Manage organizations.')
+    .addCommand(createCommand())
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(deleteCommand());
+
+interface Namespace {
+  readonly name: string;
+  readonly kind: string;
+  readonly description: string;
+  readonly role: string | null;
+  readonly createdAt: string;
+}
 
 interface CreateOptions {
   readonly owner: string;
@@ -38,3 +54,50 @@ const createCommand = (): Command =>
       );
       process.stdout.write(`Made the organization ${name}, owned by ${owner}.\n`);
     });
+
+const listCommand = (): Command =>
+  remoteCommand({
+    name: 'list',
+    description: 'List the organizations that you are in.',
+    example: 'organization list --user ada --password-stdin < password',
+    run({ api, print }) {
+      async function* organizations() {
+        for await (const namespace of api.items<Namespace>('/namespaces'))
+          if (namespace.kind === 'organization') yield namespace;
+      }
+      return print.list(organizations(), {
+        organization: ({ name }) => name,
+        'your role': ({ role }) => role,
+        since: ({ createdAt }) => createdAt,
+        description: ({ description }) => description,
+      });
+    },
+  });
+
+const showCommand = (): Command =>
+  remoteCommand({
+    name: 'show',
+    arguments: '<organization>',
+    description: 'Show an organization, or the namespace of an account.',
+    example: 'organization show acme',
+    async run({ api, print }, organization) {
+      const { body } = await api.send<Namespace>('GET', path`/namespaces/${organization}`);
+      const { name, kind, description, role, createdAt } = body;
+      const lines = [
+        `${name}: ${kind}, since ${createdAt}`,
+        ...(description === '' ? [] : [description]),
+        `Your role: ${role ?? 'none'}`,
+      ];
+      print.done(lines, body);
+    },
+  });
+
+const deleteCommand = (): Command =>
+  remoteCommand<{ yes?: true }>({
+    name: 'delete',
+    arguments: '<organization>',
+    description: 'Show what would go with an organization; with --yes, delete it and all that is in it.',
+    options: [['--yes', 'delete it']],
+    example: 'organization delete acme --yes',
+    run: (call, name) => planOrDelete(call, path`/namespaces/${name}`, `the organization ${name}`),
+  });

@@ -1,9 +1,17 @@
 import { Command } from 'commander';
+import { accessCommand } from './access.ts';
+import { apiCommand } from './api.ts';
+import { auditCommand } from './audit.ts';
 import { configCommand } from './config.ts';
 import { keyCommand } from './key.ts';
+import { memberCommand } from './member.ts';
 import { migrateCommand } from './migrate.ts';
 import { organizationCommand } from './organization.ts';
+import { repositoryCommand } from './repository.ts';
+import { robotCommand } from './robot.ts';
 import { serveCommand } from './serve.ts';
+import { sessionCommand } from './session.ts';
+import { teamCommand } from './team.ts';
 import { tokenCommand } from './token.ts';
 import { userCommand } from './user.ts';
 import { readVersion, versionCommand } from './version.ts';
@@ -28,7 +36,15 @@ export function createProgram(): Command {
     .addCommand(migrateCommand())
     .addCommand(userCommand())
     .addCommand(organizationCommand())
+    .addCommand(memberCommand())
+    .addCommand(teamCommand())
+    .addCommand(repositoryCommand())
+    .addCommand(robotCommand())
     .addCommand(tokenCommand())
+    .addCommand(sessionCommand())
+    .addCommand(accessCommand())
+    .addCommand(auditCommand())
+    .addCommand(apiCommand())
     .addCommand(keyCommand())
     .addCommand(configCommand())
     .addCommand(versionCommand());

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { parseAddressSet } from './address-set.ts';
 import type { SettingValues } from './settings.ts';
 
@@ -27,6 +28,8 @@ export function configOf(values: SettingValues) {
       username: values.BERTH_ADMIN_USERNAME,
       /** Undefined: to be generated. */
       password: values.BERTH_ADMIN_PASSWORD,
+      /** Where a generated one is kept. */
+      passwordFile: join(values.BERTH_DATA_DIR, 'admin-password'),
     }),
     defaultVisibility: values.BERTH_DEFAULT_VISIBILITY,
     registration: values.BERTH_REGISTRATION,
