@@ -39,6 +39,7 @@ describe('a running Berth', () => {
         'sweep-abandoned-uploads',
         'sweep-expired-uploads',
         'sweep-idempotency-keys',
+        'sweep-links-and-sessions',
         'sweep-rate-limits',
         'tend-signing-keys',
       ]);
