@@ -47,6 +47,16 @@ describe('the administrator of the settings', () => {
     await ensureAdmin(database, 'boss', undefined, noPassword);
     expect(await isPasswordOf('boss', 'second password')).toBe(true);
   });
+
+  test('that was disabled stays disabled, and does not keep Berth from starting', async () => {
+    await ensureAdmin(database, 'former', 'first password', noPassword);
+    await database.query(`UPDATE users SET disabled_at = now() WHERE name = 'former'`);
+    await ensureAdmin(database, 'former', undefined, noPassword);
+    await ensureAdmin(database, 'former', 'second password', noPassword);
+    expect(await findPassword(database, 'former')).toBeUndefined();
+    await database.query(`UPDATE users SET disabled_at = NULL WHERE name = 'former'`);
+    expect(await isPasswordOf('former', 'second password')).toBe(true);
+  });
 });
 
 const actor = commandLine('test');
