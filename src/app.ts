@@ -21,29 +21,12 @@ import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
-import { accountOperations } from './http/api/account.ts';
-import { auditOperations } from './http/api/audit.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
-import { namespaceDeletionOperations } from './http/api/namespace-deletion.ts';
-import { collaboratorOperations } from './http/api/collaborators.ts';
-import { explainOperations } from './http/api/explain.ts';
-import { invitationOperations } from './http/api/invitations.ts';
-import { memberOperations } from './http/api/members.ts';
-import { namespaceOperations } from './http/api/namespaces.ts';
-import { registrationOperations } from './http/api/registration.ts';
-import { repositoryOperations } from './http/api/repositories.ts';
-import { repositoryChangeOperations } from './http/api/repository-changes.ts';
-import { robotOperations } from './http/api/robots.ts';
+import { apiOperations } from './http/api/operations.ts';
 import { createApiRouter } from './http/api/router.ts';
-import { secondFactorOperations } from './http/api/second-factor.ts';
-import { sessionOperations } from './http/api/session.ts';
-import { signingKeyOperations } from './http/api/signing-keys.ts';
-import { tokenOperations } from './http/api/tokens.ts';
-import { userOperations } from './http/api/users.ts';
 import { expireAudit } from './events/audit-expiry.ts';
 import { createDeniedRecorder } from './events/denied.ts';
-import { teamOperations } from './http/api/teams.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
 import { createOciHandler } from './http/oci/handler.ts';
@@ -277,36 +260,20 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     limits,
   };
 
-  const site = siteOf(config);
-  const { registration, sessionTtlHours: ttlHours } = config;
-  const proofs = createProofs({ database, authenticator, signIn: rateLimits.signIn, denied });
-
   const oci = createOciHandler({ plane, origins, logger, tokenPath, service });
   let stopping = false;
   const routers = [
     createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
     createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
     createApiRouter({
-      operations: [
-        ...sessionOperations({ proofs, ttlHours, site, registration }),
-        ...accountOperations({ proofs, ttlHours, site }),
-        ...secondFactorOperations({ proofs, ttlHours, issuer: site.publicUrl.host }),
-        ...userOperations(site),
-        ...registrationOperations({ rateLimits, mode: registration, site }),
-        ...repositoryOperations({ lookup, repositories }),
-        ...repositoryChangeOperations({ lookup, repositories, reviewDelayHours }),
-        ...explainOperations({ lookup }),
-        ...namespaceDeletionOperations({ reviewDelayHours }),
-        ...auditOperations({ database }),
-        ...namespaceOperations(config),
-        ...memberOperations(),
-        ...teamOperations(),
-        ...collaboratorOperations({ lookup }),
-        ...invitationOperations({ lookup, invitations: { ...config.invitations, mail: config.mail } }),
-        ...tokenOperations(config.tokens),
-        ...robotOperations(lookup, config.tokens),
-        ...signingKeyOperations(),
-      ],
+      operations: apiOperations({
+        config,
+        database,
+        lookup,
+        repositories,
+        rateLimits,
+        proofs: createProofs({ database, authenticator, signIn: rateLimits.signIn, denied }),
+      }),
       database,
       authenticateApi: createAuthenticateApi(createApiAuthenticator({ database, authenticator, lookup, lastUse })),
       origins,

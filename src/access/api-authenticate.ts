@@ -52,7 +52,11 @@ export function createApiAuthenticator({
     return { caller, subject, apiScopes };
   }
 
-  async function bySecret(secret: string, kinds: readonly string[], origin: RequestOrigin): Promise<ApiIdentity | null> {
+  async function bySecret(
+    secret: string,
+    kinds: readonly string[],
+    origin: RequestOrigin,
+  ): Promise<ApiIdentity | null> {
     const row = isSecret(secret) ? await findSecret(database, hashOfSecret(secret)) : undefined;
     if (row === undefined || !kinds.includes(row.kind)) return null;
     const identity = await identify({ credentialId: row.credential_id, kid: null, scopes: null });

@@ -70,7 +70,10 @@ function hidden({ username, name, action }: Asked): Explanation {
   return {
     allowed: false,
     reasons: [
-      { rule: 'invisible', text: `the repository ${name} does not exist, or ${username} has no role that lets it be seen` },
+      {
+        rule: 'invisible',
+        text: `the repository ${name} does not exist, or ${username} has no role that lets it be seen`,
+      },
     ],
     roles: [],
     changes: [`an owner of ${namespaceOf(name)}, if there is one, gives ${username} the role ${role}`],
