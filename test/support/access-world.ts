@@ -289,8 +289,8 @@ export async function createWorld(berth: TestBerth): Promise<World> {
     const { text, hash } = createSecret();
     const at = who.kind === 'robot' ? who.roles[0]!.at : null;
     const made = await id(
-      `INSERT INTO credentials (kind, user_id, name, namespace_id, repository_id, grants, secret_hash)
-       VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)`,
+      `INSERT INTO credentials (kind, user_id, name, namespace_id, repository_id, grants, secret_hash, api_scopes)
+       VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, '{organizations:read}')`,
       [
         who.kind === 'robot' ? 'robot' : 'token',
         users.get(who.name) ?? null,
