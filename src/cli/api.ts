@@ -1,5 +1,4 @@
 /** `berth api`: any operation of /api/v1, for what has no command of its own. */
-import { pipeline } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
@@ -70,8 +69,7 @@ async function list(options: ApiOptions): Promise<void> {
 async function ask(method: string, path: string | undefined, json: string | undefined, options: ApiOptions) {
   if (!methods.includes(method)) throw new UsageError(`${method} is no method; there are ${methods.join(', ')}`);
   if (path === undefined) throw new UsageError(`say what to ${method}: berth api prints every path`);
-  const connection = await connect(loadConfig(), options);
-  const api = createClient(connection);
+  const api = createClient(await connect(loadConfig(), options));
   if (options.paginate) {
     if (method !== 'GET') throw new UsageError('--paginate goes with GET');
     for await (const item of api.items(withoutPrefix(path))) process.stdout.write(`${toJson(item, false)}\n`);
@@ -84,9 +82,9 @@ async function ask(method: string, path: string | undefined, json: string | unde
   };
   const answer = await api.open(method, withoutPrefix(path), { body, headers });
   if (options.include) process.stderr.write(headersOf(answer.rawHeaders));
-  if (!/[/+]json$/.test(answer.headers['content-type'] ?? '')) return pipeline(answer, process.stdout, { end: false });
-  const shown = await text(answer);
-  if (shown !== '') process.stdout.write(`${toJson(JSON.parse(shown), process.stdout.isTTY)}\n`);
+  if (!/[/+]json$/.test(answer.headers['content-type'] ?? '')) return api.passOn(answer, process.stdout);
+  const shown = await api.readJson(answer);
+  if (shown !== undefined) process.stdout.write(`${toJson(shown, process.stdout.isTTY)}\n`);
 }
 
 /** People copy paths from everywhere, and type what an URL would have escaped. */

@@ -1,5 +1,4 @@
-import { createWriteStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
+import { open } from 'node:fs/promises';
 import { Command } from 'commander';
 import { withQuery } from './remote/client.ts';
 import { remoteCommand } from './remote/command.ts';
@@ -91,8 +90,11 @@ const exportCommand = (): Command =>
     example: 'audit export --format csv --output audit.csv',
     async run({ api, options: { format, output, ...filters } }) {
       const answer = await api.open('GET', withQuery('/audit/export', { format, ...queryOf(filters) }));
-      if (output === undefined) await pipeline(answer, process.stdout, { end: false });
-      else await pipeline(answer, createWriteStream(output, { flags: 'wx', mode: 0o600 }));
+      if (output === undefined) return api.passOn(answer, process.stdout);
+      const file = await open(output, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
+        throw error.code === 'EEXIST' ? new UsageError(`${output} is there already`, { cause: error }) : error;
+      });
+      await api.passOn(answer, file.createWriteStream({ flush: true }));
     },
   });
 

@@ -2,10 +2,13 @@
 import { once } from 'node:events';
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import type { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { urlToHttpOptions } from 'node:url';
 import { UsageError } from '../usage-error.ts';
 import { readVersion } from '../version.ts';
 import type { Connection } from './connection.ts';
+import { visible } from './output.ts';
 import { problemErrorOf, ProblemError, unreachable, UnreachableError } from './errors.ts';
 
 const prefix = '/api/v1';
@@ -32,8 +35,12 @@ export interface ApiClient {
   send<Body = unknown>(method: string, path: string, sent?: Sent): Promise<Answer<Body>>;
   /** Every entry of a listing, page by page. @throws ProblemError, UnreachableError */
   items<Item>(path: string, query?: Query): AsyncGenerator<Item>;
-  /** One request whose answer is passed on as it comes, whatever it is. @throws ProblemError, UnreachableError */
+  /** One request whose answer is read by whoever asked. @throws ProblemError, UnreachableError */
   open(method: string, path: string, sent?: Sent): Promise<IncomingMessage>;
+  /** The answer's JSON; undefined where there is none. @throws UnreachableError when it does not arrive whole */
+  readJson(answer: IncomingMessage): Promise<unknown>;
+  /** Passes the answer on as it comes. @throws UnreachableError when it does not arrive whole */
+  passOn(answer: IncomingMessage, to: Writable): Promise<void>;
 }
 
 export function createClient({ server, authorization, tls }: Connection): ApiClient {
@@ -67,7 +74,9 @@ export function createClient({ server, authorization, tls }: Connection): ApiCli
     const { statusCode = 0, headers } = answer;
     if (statusCode >= 200 && statusCode < 300) return;
     if (statusCode >= 300 && statusCode < 400 && statusCode !== 304)
-      throw new UnreachableError(`${origin} sends us on to ${headers.location}; name the right one with --server`);
+      throw new UnreachableError(
+        `${origin} sends us on to ${visible(String(headers.location))}; name the right one with --server`,
+      );
     const problem = problemErrorOf(parse(await read(answer)));
     if (problem !== undefined) throw problem;
     throw noBerth(`it answers ${statusCode}`);
@@ -94,10 +103,14 @@ export function createClient({ server, authorization, tls }: Connection): ApiCli
 
   async function send<Body>(method: string, path: string, sent?: Sent): Promise<Answer<Body>> {
     const answer = await open(method, path, sent);
+    return { headers: answer.headers, body: (await readJson(answer)) as Body };
+  }
+
+  async function readJson(answer: IncomingMessage): Promise<unknown> {
     const text = await read(answer);
-    const body = text === '' ? undefined : parse(text);
+    const body = parse(text);
     if (text !== '' && body === undefined) throw noBerth('its answer is no JSON');
-    return { headers: answer.headers, body: body as Body };
+    return body;
   }
 
   async function* items<Item>(path: string, query: Query = {}): AsyncGenerator<Item> {
@@ -110,7 +123,15 @@ export function createClient({ server, authorization, tls }: Connection): ApiCli
     }
   }
 
-  return { send, items, open };
+  async function passOn(answer: IncomingMessage, to: Writable): Promise<void> {
+    try {
+      await pipeline(answer, to, { end: to !== process.stdout });
+    } catch (error) {
+      throw error === answer.errored ? unreachable(origin, error) : error;
+    }
+  }
+
+  return { send, items, open, readJson, passOn };
 }
 
 const expected = (error: unknown): boolean => error instanceof ProblemError || error instanceof UnreachableError;
@@ -144,7 +165,7 @@ function parse(text: string): unknown {
 
 /** The path with these parameters behind it; those that it has, and those that are undefined, are left as they are. */
 export function withQuery(path: string, query: Query): string {
-  const [bare, search] = path.split('?', 2);
+  const [, bare, search] = /^([^?]*)\??(.*)$/s.exec(path)!;
   const parameters = new URLSearchParams(search);
   for (const [name, value] of Object.entries(query))
     if (value !== undefined && !parameters.has(name)) parameters.set(name, value);
