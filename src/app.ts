@@ -6,6 +6,7 @@ import { commandLine } from './access/actor.ts';
 import { createApiAuthenticator } from './access/api-authenticate.ts';
 import { createAuthenticator } from './access/authenticate.ts';
 import { deleteExpiredIdempotencyKeys } from './access/idempotency.ts';
+import { createNoteFailure } from './access/failed-sign-ins.ts';
 import { createSigningKeys } from './access/keys.ts';
 import { createLastUse } from './access/last-use.ts';
 import { createRateLimits } from './access/limits/limits.ts';
@@ -231,7 +232,9 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   );
   const denied = createDeniedRecorder(database, logger);
   const rateLimits = createRateLimits({ database, settings: config.rateLimits, logger });
-  const authenticator = createAuthenticator({ database, tokens, lastUse, signIn: rateLimits.signIn });
+  const noteFailure = createNoteFailure({ database, denied });
+  const { signIn } = rateLimits;
+  const authenticator = createAuthenticator({ database, tokens, lastUse, signIn, noteFailure });
   const lookup = createLookup(database);
   const tokenService = createTokenService({
     database,
@@ -272,7 +275,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
         lookup,
         repositories,
         rateLimits,
-        proofs: createProofs({ database, authenticator, signIn: rateLimits.signIn, denied }),
+        proofs: createProofs({ database, authenticator, signIn, noteFailure }),
       }),
       database,
       authenticateApi: createAuthenticateApi(createApiAuthenticator({ database, authenticator, lookup, lastUse })),

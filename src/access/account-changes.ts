@@ -1,6 +1,6 @@
 /** Changes of an account: by its owner, by a link, or by an administrator. Each has locked the account first. */
 import type { EmailAddress } from '../config/email-address.ts';
-import { ConstraintError, type Queryer } from '../database/pool.ts';
+import type { Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
 import { recordAudit, type AuditEntry } from '../events/audit.ts';
 import { ApiError } from '../oci/problem.ts';
@@ -69,16 +69,8 @@ export async function changeEmail(
   { email, verified }: { email: EmailAddress | null; verified: boolean },
   { site, actor }: { site: Site; actor: Actor },
 ): Promise<void> {
-  const taken = (cause?: unknown): ApiError =>
-    new ApiError('conflict', 'another account has this address; one account can', { cause });
-  let updated;
-  try {
-    updated = await updateEmail(queryer, user.id, email, verified);
-  } catch (error) {
-    if (error instanceof ConstraintError && error.constraint === 'uq_users_email') throw taken(error);
-    throw error;
-  }
-  if (!updated) throw taken();
+  if (!(await updateEmail(queryer, user.id, email, verified)))
+    throw new ApiError('conflict', 'another account has this address, and only one can have it');
   if (email === user.email) return;
   await voidLinksOf(queryer, user.id, ['verify_email', 'password_reset']);
   await record(queryer, actor, user, { action: 'user.email', before: { email: user.email }, after: { email } });

@@ -5,6 +5,7 @@ import type { Database } from '../database/pool.ts';
 import type { RequestOrigin } from './actor.ts';
 import type { Caller } from './caller.ts';
 import { UnauthorizedError } from './errors.ts';
+import type { NoteFailure } from './failed-sign-ins.ts';
 import type { LastUse } from './last-use.ts';
 import type { SignIn } from './limits/sign-in.ts';
 import { verifyNothing, verifyPassword } from './passwords.ts';
@@ -48,9 +49,11 @@ export interface AuthenticatorParts {
   readonly lastUse: LastUse;
   /** Says whether a password may be verified now, and counts the wrong ones. */
   readonly signIn: SignIn;
+  readonly noteFailure: NoteFailure;
 }
 
-export function createAuthenticator({ database, tokens, lastUse, signIn }: AuthenticatorParts): Authenticator {
+export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
+  const { database, tokens, lastUse, signIn, noteFailure } = parts;
   const digestKey = randomBytes(32);
   const remembered = new LRUCache<string, Promise<boolean>>({ max: rememberedMax, ttl: rememberedMs });
 
@@ -105,8 +108,10 @@ export function createAuthenticator({ database, tokens, lastUse, signIn }: Authe
   async function verifySecret(username: string, secret: string, origin: RequestOrigin): Promise<Caller> {
     const row = await findSecret(database, hashOfSecret(secret));
     // A token is good for its own account's name only: "Login Succeeded" must not lie about who logged in.
-    if (row === undefined || (row.kind !== 'token' && row.kind !== 'robot') || row.login !== username)
+    if (row === undefined || (row.kind !== 'token' && row.kind !== 'robot') || row.login !== username) {
+      await noteFailure(username, 'wrong token', origin);
       throw new UnauthorizedError({ message: wrongPassword });
+    }
     lastUse.note(row.credential_id, origin);
     return { credentialId: row.credential_id, kid: null, scopes: null };
   }
@@ -114,8 +119,14 @@ export function createAuthenticator({ database, tokens, lastUse, signIn }: Authe
   async function verifyBasic(username: string, password: string, origin: RequestOrigin): Promise<Caller> {
     if (isSecret(password)) return verifySecret(username, password, origin);
     const row = await verifyPasswordOf(username, password, origin);
-    if (row === undefined) throw new UnauthorizedError({ message: wrongPassword });
-    if (row.totp) throw new UnauthorizedError({ message: secondFactor });
+    if (row === undefined) {
+      await noteFailure(username, 'wrong password', origin);
+      throw new UnauthorizedError({ message: wrongPassword });
+    }
+    if (row.totp) {
+      await noteFailure(username, 'a password alone, where there is a second factor', origin);
+      throw new UnauthorizedError({ message: secondFactor });
+    }
     return { credentialId: row.credential_id, kid: null, scopes: null };
   }
 

@@ -1,12 +1,12 @@
 /** What people prove themselves with: the password, and a code of the second factor. Each guess counts as a sign-in. */
 import type { Database } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
-import type { DeniedRecorder } from '../events/denied.ts';
 import { ApiError } from '../oci/problem.ts';
 import type { Authenticator } from './authenticate.ts';
 import { UnauthorizedError } from './errors.ts';
+import type { NoteFailure } from './failed-sign-ins.ts';
 import type { SignIn } from './limits/sign-in.ts';
-import { checkPendingCode, spendCode, type PendingProof } from './second-factor.ts';
+import { checkPendingCode, noSecondFactor, spendCode, type PendingProof } from './second-factor.ts';
 import { findUser, type UserRow } from './sql/accounts.ts';
 
 export interface Login {
@@ -40,39 +40,31 @@ export interface ProofParts {
   readonly database: Database;
   readonly authenticator: Authenticator;
   readonly signIn: SignIn;
-  readonly denied: DeniedRecorder;
+  readonly noteFailure: NoteFailure;
 }
 
 const wrong = 'the user name, the password or the code is not right';
 
-export function createProofs({ database, authenticator, signIn, denied }: ProofParts): Proofs {
+export function createProofs({ database, authenticator, signIn, noteFailure }: ProofParts): Proofs {
   const guess = <T>(user: UserRow, actor: Actor, check: () => Promise<T | undefined>): Promise<T | undefined> =>
     signIn({ username: user.name, address: actor.address ?? '', factor: 'code', more: false }, check);
   const spend = (user: UserRow, code: string, actor: Actor) =>
     guess(user, actor, async () => (await spendCode(database, user, code, actor)) || undefined);
 
-  /** The name as it was typed is not written down: it may be a password in the wrong field. */
-  function refused(user: UserRow | undefined, reason: string, actor: Actor): UnauthorizedError {
-    denied.record(actor, {
-      action: 'sign_in.fail',
-      namespaceId: user?.namespace_id ?? undefined,
-      target: user?.name ?? 'no account',
-      reason,
-    });
+  async function refused(username: string, reason: string, actor: Actor): Promise<UnauthorizedError> {
+    await noteFailure(username, reason, actor);
     return new UnauthorizedError({ message: wrong });
   }
 
   return {
     async signIn({ username, password, code }, actor) {
       const row = await authenticator.verifyPasswordOf(username, password, actor);
-      // Asked in every case, so that it takes the same time in every case.
-      const user = await findUser(database, { name: username });
-      if (row === undefined || user === undefined)
-        throw refused(user, (user?.disabled_at ?? null) === null ? 'wrong password' : 'the account is disabled', actor);
+      const user = row === undefined ? undefined : await findUser(database, { id: row.user_id });
+      if (row === undefined || user === undefined) throw await refused(username, 'wrong password', actor);
       if (!row.totp) return { user, passwordId: row.credential_id };
       if (code === undefined)
         throw new ApiError('secondFactorRequired', 'this account has a second factor: its code is missing');
-      if ((await spend(user, code, actor)) === undefined) throw refused(user, 'wrong code', actor);
+      if ((await spend(user, code, actor)) === undefined) throw await refused(username, 'wrong code', actor);
       return { user, passwordId: row.credential_id };
     },
     async password(username, password, actor) {
@@ -81,7 +73,7 @@ export function createProofs({ database, authenticator, signIn, denied }: ProofP
       return row.credential_id;
     },
     async code(user, code, actor) {
-      if (user.totp_enabled_at === null) throw new ApiError('conflict', 'this account has no second factor');
+      if (user.totp_enabled_at === null) throw noSecondFactor();
       if ((await spend(user, code, actor)) === undefined) throw wrongCode();
     },
     async pendingCode(user, code, actor) {

@@ -1,6 +1,6 @@
 /** Accounts and their passwords. */
 import type { EmailAddress } from '../../config/email-address.ts';
-import type { Queryer } from '../../database/pool.ts';
+import { ConstraintError, type Queryer } from '../../database/pool.ts';
 
 export interface PasswordRow {
   readonly credential_id: number;
@@ -98,7 +98,7 @@ export async function insertUser(queryer: Queryer, name: string, admin: boolean)
 
 /**
  * Gives an account an address, or takes it away.
- * @returns false when another account has it. The transaction can go on, unless two ask for one address at this moment
+ * @returns false when another account has it: the transaction can only be rolled back then
  */
 export async function updateEmail(
   queryer: Queryer,
@@ -106,12 +106,16 @@ export async function updateEmail(
   email: EmailAddress | null,
   verified: boolean,
 ): Promise<boolean> {
-  const rows = await queryer.query(
-    `UPDATE users SET email = $2, email_verified_at = CASE WHEN $3::boolean THEN now() END, updated_at = now()
-     WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM users other WHERE other.email = $2 AND other.id <> $1) RETURNING id`,
-    [userId, email, verified && email !== null],
-  );
-  return rows.length > 0;
+  try {
+    await queryer.query(
+      `UPDATE users SET email = $2, email_verified_at = CASE WHEN $3::boolean THEN now() END, updated_at = now() WHERE id = $1`,
+      [userId, email, verified && email !== null],
+    );
+    return true;
+  } catch (error) {
+    if (error instanceof ConstraintError && error.constraint === 'uq_users_email') return false;
+    throw error;
+  }
 }
 
 export async function updateDisabled(queryer: Queryer, userId: number, disabled: boolean): Promise<void> {
