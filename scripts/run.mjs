@@ -3,9 +3,10 @@
 // Runs FILE on the Node that package.json carries, after installing what package-lock.json asks for. This file alone
 // runs on the machine's own Node, so it is plain JavaScript for any version from 20 and needs no dependency.
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const NODE_MAJOR = 26;
@@ -14,7 +15,7 @@ const binaries = join(root, 'node_modules', '.bin');
 /** npm writes it when everything else is in place, so it dates the installation. */
 const installed = join(root, 'node_modules', '.package-lock.json');
 
-if (!isInstalled()) await install();
+if (!isInstalled()) await installOnce();
 const end = await run(chooseNode(), process.argv.slice(2), 'inherit');
 leave(end);
 
@@ -25,6 +26,51 @@ function isInstalled() {
   const { dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const names = Object.keys({ ...dependencies, ...devDependencies });
   return names.every((name) => existsSync(join(root, 'node_modules', name)));
+}
+
+/** One installation at a time: two in one folder, from two commands typed at once, spoil each other. */
+async function installOnce() {
+  const lock = join(root, '.install.lock');
+  let told = false;
+  while (!takeLock(lock)) {
+    if (!told) process.stderr.write('Waiting for another command to install the dependencies ...\n');
+    told = true;
+    await delay(200);
+  }
+  process.on('exit', () => rmSync(lock, { force: true }));
+  if (!isInstalled()) await install();
+  rmSync(lock, { force: true });
+}
+
+/** The lock is a file that names its holder; one whose holder has died counts for nothing. */
+function takeLock(lock) {
+  try {
+    writeFileSync(lock, String(process.pid), { flag: 'wx' });
+    return true;
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+    const holder = readHolder(lock);
+    if (holder !== undefined && !isAlive(holder)) rmSync(lock, { force: true });
+    return false;
+  }
+}
+
+/** Undefined when it is gone, or about to be written. */
+function readHolder(lock) {
+  try {
+    return Number(readFileSync(lock, 'utf8')) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
 }
 
 async function install() {
