@@ -15,7 +15,6 @@ const prefix = '/api/v1';
 const idleTimeoutMs = 60_000;
 /** The longest answer that is read whole. */
 const answerBytesMax = 64 * 1024 * 1024;
-const pageSize = '100';
 
 export interface Answer<Body = unknown> {
   readonly headers: IncomingHttpHeaders;
@@ -114,7 +113,7 @@ export function createClient({ server, authorization, tls }: Connection): ApiCli
   }
 
   async function* items<Item>(path: string, query: Query = {}): AsyncGenerator<Item> {
-    for (let next: string | undefined = withQuery(path, { limit: pageSize, ...query }); next !== undefined;) {
+    for (let next: string | undefined = withQuery(path, query); next !== undefined;) {
       const { headers, body }: Answer = await send('GET', next);
       const page = (body as { items?: unknown } | undefined)?.items;
       if (!Array.isArray(page)) throw new UsageError(`${path} is no listing`);

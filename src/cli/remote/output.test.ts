@@ -2,11 +2,15 @@ import { expect, test } from 'vitest';
 import { toJson, toTable, visible } from './output.ts';
 
 test('a table is as wide as what stands in it', () => {
-  const rows = [
+  interface Team {
+    readonly name: string;
+    readonly role: string | null;
+  }
+  const rows: Team[] = [
     { name: 'a', role: null },
     { name: 'backend', role: 'owner' },
   ];
-  const columns = { team: ({ name }: { name: string }) => name, role: ({ role }: { role: string | null }) => role };
+  const columns = { team: ({ name }: Team) => name, role: ({ role }: Team) => role };
   expect(toTable(rows, columns)).toBe('TEAM     ROLE\na        -\nbackend  owner\n');
   expect(toTable([], columns)).toBe('');
 });
