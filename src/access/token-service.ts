@@ -57,16 +57,24 @@ export function createTokenService({
   async function living(
     caller: Caller,
     name: RepositoryName | null,
+    following?: 'aliases',
   ): Promise<{ subject: Subject; facts: RepositoryFacts }> {
-    const { subject, facts } = await lookup(caller, name);
+    const { subject, facts } = await lookup(caller, name, following);
     if (subject === null) throw new UnauthorizedError({ message: 'these credentials were revoked or have expired' });
     return { subject, facts };
   }
 
   async function grant(caller: Caller, scope: Scope): Promise<Scope | null> {
     const name = scope.type === 'repository' ? nameOf(scope) : null;
-    const { subject, facts } = await living(caller, name);
-    return grantScope(subject, scope, name === null ? null : facts);
+    if (name === null) return grantScope((await living(caller, null)).subject, scope, null);
+    // By a former name a repository is pulled, and nothing else. Both are asked, whatever is there: neither the time nor the
+    // scopes may tell.
+    const [exact, pulling] = await Promise.all([living(caller, name), living(caller, name, 'aliases')]);
+    const pull = scope.actions.filter((action) => action === 'pull' || action === '*');
+    const pulled = grantScope(pulling.subject, { ...scope, actions: pull }, pulling.facts)?.actions.includes('pull');
+    const granted = grantScope(exact.subject, scope, exact.facts);
+    if (pulled !== true || granted?.actions.includes('pull') === true) return granted;
+    return { type: scope.type, name, actions: ['pull', ...(granted?.actions ?? [])] };
   }
 
   return {
