@@ -7,8 +7,7 @@ import {
   type SigningKeyState,
 } from '../../access/signing-keys.ts';
 import type { Queryer } from '../../database/pool.ts';
-import { ApiError } from '../../oci/problem.ts';
-import type { ApiCaller } from './caller.ts';
+import { administratorOf } from './people.ts';
 import { defineOperation, type Operation } from './operation.ts';
 
 const moment = z.iso.datetime();
@@ -41,12 +40,6 @@ const listOf = async (queryer: Queryer): Promise<z.input<typeof keysSchema>> => 
   items: (await signingKeyStates(queryer)).map(bodyOf),
 });
 
-/** @throws ApiError `forbidden` */
-function mustBeAdministrator({ subject, caller }: ApiCaller): void {
-  if (subject.user?.admin !== true || caller.scopes !== null)
-    throw new ApiError('forbidden', 'only administrators of the registry may do this');
-}
-
 export function signingKeyOperations(): readonly Operation[] {
   const common = { tags: ['administration'], access: 'signed-in' } as const;
   return [
@@ -60,7 +53,7 @@ export function signingKeyOperations(): readonly Operation[] {
       effect: 'reads',
       answers: { 200: keysSchema },
       async handler({ caller, queryer }) {
-        mustBeAdministrator(caller);
+        administratorOf(caller);
         return { status: 200, body: await listOf(queryer) };
       },
     }),
@@ -75,7 +68,7 @@ export function signingKeyOperations(): readonly Operation[] {
       effect: 'creates',
       answers: { 201: keysSchema },
       async handler({ caller, queryer, actor }) {
-        mustBeAdministrator(caller);
+        administratorOf(caller);
         await rotateSigningKey(queryer, actor);
         return { status: 201, body: await listOf(queryer) };
       },
@@ -94,7 +87,7 @@ export function signingKeyOperations(): readonly Operation[] {
       params: z.strictObject({ kid: z.string().regex(/^[\w-]{1,128}$/, 'must be the id of a key') }),
       answers: { 200: keysSchema },
       async handler({ caller, params: { kid }, queryer, actor }) {
-        mustBeAdministrator(caller);
+        administratorOf(caller);
         await revokeSigningKey(queryer, actor, kid);
         return { status: 200, body: await listOf(queryer) };
       },

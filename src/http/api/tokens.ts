@@ -33,6 +33,7 @@ import {
   rotationSchema,
   secretField,
 } from './named-credentials.ts';
+import { accountOf, administratorOf, isInPerson } from './people.ts';
 import { defineOperation, type Operation } from './operation.ts';
 import { cutPage, pageSchema } from './pages.ts';
 
@@ -48,23 +49,9 @@ const params = z.strictObject({ id: credentialIdParam });
 
 const common = { tags: ['tokens'], access: 'signed-in' } as const;
 
-type User = NonNullable<ApiCaller['subject']['user']>;
-
-/** The account that asks. @throws ApiError `forbidden` for robots */
-function accountOf({ subject }: ApiCaller): User {
-  if (subject.user === null) throw new ApiError('forbidden', 'a robot has no personal access tokens');
-  return subject.user;
-}
-
-/** Whether the caller signed in as the account itself, and not by something that was made for less. */
-function isAccountItself({ subject, caller, apiScopes }: ApiCaller): boolean {
-  const { kind, grants } = subject;
-  return (kind === 'session' || kind === 'password') && grants === null && caller.scopes === null && apiScopes === null;
-}
-
 /** @throws ApiError `forbidden` */
 function mustBeAccountItself(caller: ApiCaller, to: string): void {
-  if (isAccountItself(caller)) return;
+  if (isInPerson(caller)) return;
   throw new ApiError('forbidden', `a token cannot ${to}`, {
     next: 'Do it in a session, or with the name and password of the account.',
   });
@@ -83,7 +70,7 @@ async function ownToken(queryer: Queryer, caller: ApiCaller, id: number | 'curre
 function bodyOf(row: NamedCredentialRow, caller: ApiCaller): z.input<typeof tokenSchema> {
   const self = isSelf(caller, row.id);
   const revokes = self || caller.apiScopes === null || caller.apiScopes.includes('account:write');
-  const rotates = self || isAccountItself(caller);
+  const rotates = self || isInPerson(caller);
   const can = [...(rotates ? (['rotate'] as const) : []), ...(revokes ? (['revoke'] as const) : [])];
   return { name: row.name, ...credentialBody(row, can) };
 }
@@ -200,12 +187,6 @@ function ownTokens(rules: CredentialRules): readonly Operation[] {
   ];
 }
 
-/** @throws ApiError `forbidden`, whatever was asked for */
-function mustBeAdministrator({ subject, caller }: ApiCaller): void {
-  if (subject.user?.admin !== true || caller.scopes !== null)
-    throw new ApiError('forbidden', 'only administrators of the registry may do this');
-}
-
 /** What administrators see and do with the tokens of others. */
 function tokensOfUsers(): readonly Operation[] {
   const administrative = { tags: ['tokens', 'administration'], access: 'signed-in' } as const;
@@ -229,7 +210,7 @@ function tokensOfUsers(): readonly Operation[] {
       query: credentialPageQuery,
       answers: { 200: pageSchema(tokenSchema) },
       async handler({ caller, params: { user: name }, query, queryer }) {
-        mustBeAdministrator(caller);
+        administratorOf(caller);
         const rows = await listTokensOf(queryer, await userIdOf(queryer, name), pageOf(query));
         const { items, next } = cutPage(rows, query.limit, (row) => [row.id]);
         const body = items.map((row) => ({ name: row.name, ...credentialBody(row, ['revoke']) }));
@@ -253,7 +234,7 @@ function tokensOfUsers(): readonly Operation[] {
       }),
       answers: { 204: null },
       async handler({ caller, params: { user: name, id }, queryer, actor }) {
-        mustBeAdministrator(caller);
+        administratorOf(caller);
         await revokeToken(queryer, actor, { userId: await userIdOf(queryer, name), id });
         return { status: 204 };
       },
