@@ -37,6 +37,38 @@ describe.each([json, pretty])('secrets in $format', (options) => {
     expect(text).not.toContain('hunter2');
   });
 
+  test.each([
+    ['a token of ours in an address', `/v2/?x=bth_${'a'.repeat(42)}&n=1`, '/v2/?x=***&n=1'],
+    ['one that was cut', `name bth_${'a'.repeat(30)}`, 'name ***'],
+    ['a JSON Web Token in a path', '/v2/eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln/tags/list', '/v2/***/tags/list'],
+    [
+      "what stands behind a secret's name",
+      '/v2/?password=hunter2&n=1&access_token=hunter2',
+      '/v2/?password=***&n=1&access_token=***',
+    ],
+    [
+      'the password of a server',
+      'cannot reach postgres://berth:hunter2@db/berth',
+      'cannot reach postgres://berth:***@db/berth',
+    ],
+    [
+      'nothing at all',
+      'repository:acme/app:pull,push at http://db:5432/a@b',
+      'repository:acme/app:pull,push at http://db:5432/a@b',
+    ],
+  ])('by their look are hidden wherever they stand: %s', (_, text, shown) => {
+    const lines = logged({ ...options, format: 'json' }, (logger) =>
+      logger.info({ url: text, deep: [{ text }], err: new Error(text) }, 'it happened'),
+    );
+    const { url, deep, err } = JSON.parse(lines) as {
+      url: string;
+      deep: object[];
+      err: { message: string; stack: string };
+    };
+    expect({ url, deep, message: err.message }).toEqual({ url: shown, deep: [{ text: shown }], message: shown });
+    if (shown !== text) expect(err.stack).not.toContain(text);
+  });
+
   test('in the fields of a child are not written', () => {
     const text = logged(options, (logger) => logger.child({ password: 'hunter2', id: 'x' }).info('it happened'));
     expect(text).toContain('it happened');

@@ -13,10 +13,31 @@ export const secretNames: ReadonlySet<string> = new Set([
 const depthMax = 8;
 
 /**
- * A copy of plain objects and arrays in which what has a secret's name reads `***`, at any depth up to eight; what lies
- * deeper is left out. (pino's own redaction needs a path for every depth and 20 to 40 µs a line; this takes under one.)
+ * What is a secret by its look, in whatever text somebody put it (an address, a name, the message of an error): tokens of
+ * ours, JSON Web Tokens, the value behind a secret's name in a query, and the password of an address.
+ */
+const secretTexts = new RegExp(
+  [
+    'bth_[0-9A-Za-z]{20,}',
+    'eyJ[\\w-]{8,}\\.[\\w-]+(?:\\.[\\w-]*)?',
+    `(?<=[?&](?:${[...secretNames].join('|')})=)[^&\\s]+`,
+    '(?<=//[^/\\s:@]*:)[^/\\s@]+(?=@)',
+  ].join('|'),
+  'g',
+);
+/** One of these is in each; most texts have none of them, and that is known sooner than that nothing matches. */
+const marks = ['bth_', 'eyJ', '@', ...[...secretNames].map((name) => `${name}=`)];
+
+function hideInText(text: string): string {
+  return marks.some((mark) => text.includes(mark)) ? text.replace(secretTexts, '***') : text;
+}
+
+/**
+ * A copy of plain objects and arrays in which what has a secret's name, or looks like one, reads `***`, at any depth up to
+ * eight; what lies deeper is left out. (pino's own redaction needs a path for every depth and 20 to 40 µs a line.)
  */
 export function hideSecrets(value: unknown, depth = depthMax): unknown {
+  if (typeof value === 'string') return hideInText(value);
   if (Array.isArray(value)) return depth === 0 ? [] : value.map((item) => hideSecrets(item, depth - 1));
   return isPlain(value) ? hideIn(value, depth) : value;
 }
