@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { createWriteStream, existsSync } from 'node:fs';
 import { Command } from 'commander';
 import { withQuery } from './remote/client.ts';
 import { remoteCommand } from './remote/command.ts';
@@ -89,12 +89,12 @@ const exportCommand = (): Command =>
     ],
     example: 'audit export --format csv --output audit.csv',
     async run({ api, options: { format, output, ...filters } }) {
+      // Asked first: an export is written into the log itself.
+      if (output !== undefined && existsSync(output)) throw new UsageError(`${output} is there already`);
       const answer = await api.open('GET', withQuery('/audit/export', { format, ...queryOf(filters) }));
-      if (output === undefined) return api.passOn(answer, process.stdout);
-      const file = await open(output, 'wx', 0o600).catch((error: NodeJS.ErrnoException) => {
-        throw error.code === 'EEXIST' ? new UsageError(`${output} is there already`, { cause: error }) : error;
-      });
-      await api.passOn(answer, file.createWriteStream({ flush: true }));
+      const file =
+        output === undefined ? undefined : createWriteStream(output, { flags: 'wx', mode: 0o600, flush: true });
+      await api.passOn(answer, file ?? process.stdout);
     },
   });
 

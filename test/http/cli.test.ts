@@ -231,20 +231,23 @@ test('a repository and who works on it, by command', async () => {
 });
 
 test('what a deletion takes is shown first, and goes with --yes', async () => {
-  await runAll(
+  const words = (...commands: string[]) => berthAll(commands.map((line) => line.split(' ')));
+  const made = [
     'api POST /namespaces {"name":"umbrella"}',
     'repository create umbrella/a',
     'repository create umbrella/b',
-  );
-  expect(await berth(['repository', 'delete', 'umbrella/a'])).toMatchObject({
+  ];
+  const [, , , plan] = await words(...made, 'repository delete umbrella/a');
+  expect(plan).toEqual({
     code: 1,
     stdout: expect.stringMatching(/^This would delete the repository umbrella\/a:\n {2}umbrella\/a\n/),
     stderr: 'Nothing was deleted. To delete it, say the same with --yes.\n',
   });
   expect((await admin.get('/repositories/umbrella/a/-')).status).toBe(200);
-  expect(await run('repository delete umbrella/a --yes')).toMatch(/^Deleted the repository umbrella\/a:/);
+  const [gone, all] = await words('repository delete umbrella/a --yes', 'organization delete umbrella');
+  expect(gone).toMatchObject({ code: 0, stdout: expect.stringMatching(/^Deleted the repository umbrella\/a:/) });
   expect((await admin.get('/repositories/umbrella/a/-')).status).toBe(404);
-  expect(await berth(['organization', 'delete', 'umbrella'])).toMatchObject({
+  expect(all).toMatchObject({
     code: 1,
     stdout: expect.stringMatching(
       /^This would delete the organization umbrella:\n {2}umbrella\/b\n.* 1 members, 0 teams, /,
@@ -291,16 +294,16 @@ test('the audit log and sessions, by command', async () => {
   expect(none).toEqual({ code: 0, stdout: '', stderr: 'There are none.\n' });
   expect(await run('session revoke-all --user bob --password-stdin', asBob)).toBe('You are signed out everywhere.\n');
 
-  const search = 'audit search --action session.revoke_all --since 2020-01-01 --rows 1';
-  const found = await berth(search.split(' '));
-  expect(found.stderr).toBe('There are more: --rows shows them, and berth audit export all.\n');
-  expect(rows(found.stdout)[1]!.slice(1, 5)).toEqual(['bob', 'session.revoke_all', 'done', 'bob']);
   const file = path.join(folder, 'audit.ndjson');
-  await runAll(`audit export --who admin --output ${file}`);
+  const search = 'audit search --action session.revoke_all --since 2020-01-01 --rows 1';
+  const lastWords = [search, `audit export --who admin --output ${file}`, `audit export --output ${file}`];
+  const [found, written, again] = await berthAll(lastWords.map((line) => line.split(' ')));
+  expect(found!.stderr).toBe('There are more: --rows shows them, and berth audit export all.\n');
+  expect(rows(found!.stdout)[1]!.slice(1, 5)).toEqual(['bob', 'session.revoke_all', 'done', 'bob']);
+  expect(written).toEqual({ code: 0, stdout: '', stderr: '' });
+  expect(again).toEqual({ code: 1, stdout: '', stderr: `berth: ${file} is there already\n` });
   const exported = lines(await readFile(file, 'utf8')).map((line) => JSON.parse(line) as { actor: string });
   expect(new Set(exported.map(({ actor }) => actor))).toEqual(new Set(['admin']));
-  const again = await berth(['audit', 'export', '--output', file]);
-  expect(again).toMatchObject({ code: 1, stderr: `berth: ${file} is there already\n` });
 });
 
 describe('what goes wrong is a sentence, and exit code 1', () => {
