@@ -76,7 +76,7 @@ function keep<T extends string>(what: string, secret: T): T {
   secrets.set(what, secret);
   return secret;
 }
-type Answer = Record<string, string> & { readonly id: number };
+type Answer = Readonly<Record<string, string>>;
 
 async function api(who: object, method: string, at: string, body?: unknown, headers: object = {}): Promise<Answer> {
   const answer = await sender.send(`/api/v1${at}`, { method, headers: { ...who, ...headers }, body });
@@ -134,7 +134,7 @@ async function useEverything(): Promise<void> {
   const made = await api(me, 'POST', '/tokens', { name: 'laptop', grants }, key);
   keep('a personal token', made['secret']!);
   await api(me, 'POST', '/tokens', { name: 'laptop', grants }, key);
-  const rotated = await api(me, 'POST', `/tokens/${made.id}/rotate`, {});
+  const rotated = await api(me, 'POST', `/tokens/${made['id']}/rotate`, {});
   keep('a rotated token', rotated['secret']!);
   const robot = await api(me, 'POST', '/namespaces/acme/robots', { name: 'ci', grants });
   keep("a robot's token", robot['secret']!);
