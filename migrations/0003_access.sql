@@ -125,7 +125,7 @@ ALTER TABLE credentials
   -- What it may do of what its account may: [{"repositories": "acme/*", "actions": ["pull"]}]. Null: everything. Never
   -- changed: another set is another row.
   ADD COLUMN grants jsonb,
-  -- What it may do at /api/v1. Null: everything.
+  -- What it may do at /api/v1: nothing but this. Passwords and sessions have null, and no such limit.
   ADD COLUMN api_scopes text[],
   -- The row that this one was rotated from.
   ADD COLUMN rotated_from bigint CONSTRAINT fk_credentials_rotated_from REFERENCES credentials (id),
@@ -140,7 +140,8 @@ ALTER TABLE credentials
   ADD CONSTRAINT ck_credentials_name CHECK ((kind IN ('token', 'robot')) = (name IS NOT NULL)),
   ADD CONSTRAINT ck_credentials_namespace_id CHECK ((kind = 'robot') = (namespace_id IS NOT NULL)),
   ADD CONSTRAINT ck_credentials_repository_id CHECK (repository_id IS NULL OR kind = 'robot'),
-  ADD CONSTRAINT ck_credentials_grants CHECK ((kind IN ('token', 'robot')) = (grants IS NOT NULL));
+  ADD CONSTRAINT ck_credentials_grants CHECK ((kind IN ('token', 'robot')) = (grants IS NOT NULL)),
+  ADD CONSTRAINT ck_credentials_api_scopes CHECK ((kind IN ('token', 'robot')) = (api_scopes IS NOT NULL));
 DROP INDEX uq_credentials_secret_hash;
 CREATE UNIQUE INDEX uq_credentials_secret_hash ON credentials (secret_hash) WHERE kind IN ('refresh_token', 'session', 'token', 'robot');
 CREATE INDEX ix_credentials_user_id_kind ON credentials (user_id, kind, id) WHERE user_id IS NOT NULL AND kind <> 'password';

@@ -193,15 +193,12 @@ export async function startBerth(config: Config, logger: Logger): Promise<Runnin
   }
 }
 
-const passwordFileName = 'admin-password';
-
 /** The administrator of the settings. A generated password is on disk before the account is made, or it could be lost between the two. */
 async function prepareAdmin(
   config: Config,
   database: Database,
 ): Promise<{ generatedPassword: string | undefined; passwordFile: string | undefined }> {
-  const { username, password } = config.admin;
-  const file = join(config.dataDir, passwordFileName);
+  const { username, password, passwordFile: file } = config.admin;
   let generated: string | undefined;
   const generate = async (): Promise<string> => {
     generated = generatePassword();

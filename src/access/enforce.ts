@@ -29,12 +29,12 @@ export function enforce(decision: Decision, subject: Subject | null, name: strin
         scope: scopeFor(name, action),
         error: 'insufficient_scope',
         message: `the token was not made to ${action} ${name}; ask for one with this scope`,
+        detail: { name, action, reason: 'the access token was asked for without this scope' },
       });
-    case 'denied':
-      throw new RegistryError('denied', {
-        message: denialOf(decision, subject, name, action),
-        detail: { name, action },
-      });
+    case 'denied': {
+      const reason = denialOf(decision, subject, name, action);
+      throw new RegistryError('denied', { message: reason, detail: { name, action, reason } });
+    }
     case 'invisible':
       throw action === 'pull' ? repositoryUnknown(name, subject) : mayNot(subject, name, action);
   }
@@ -48,7 +48,7 @@ export function repositoryUnknown(name: string, subject: Subject | null = null):
   const limit = limitOf(subject, name, 'pull');
   return new RegistryError('nameUnknown', {
     message: `the repository ${name} does not exist, or you may not see it${limit === null ? '' : `: ${limit}`}`,
-    detail: { name },
+    detail: { name, ...(limit !== null && { reason: limit }) },
   });
 }
 
@@ -64,6 +64,6 @@ function mayNot(subject: Subject | null, name: string, action: RepositoryAction)
       : `the namespace ${namespace} is not yours, or your role in it does not allow it; ask its owner, or use a namespace of your own`);
   return new RegistryError('denied', {
     message: `you may not ${action === 'push' ? 'push to' : action} ${name}: ${why}`,
-    detail: { name, action },
+    detail: { name, action, reason: why },
   });
 }

@@ -13,8 +13,9 @@ export class UnauthorizedError extends RegistryError {
   readonly scope: Scope | undefined;
   readonly error: ChallengeError | undefined;
 
-  constructor(options: { scope?: Scope | undefined; error?: ChallengeError; message?: string } = {}) {
-    super('unauthorized', options.message === undefined ? {} : { message: options.message });
+  constructor(options: { scope?: Scope | undefined; error?: ChallengeError; message?: string; detail?: unknown } = {}) {
+    const { message, detail } = options;
+    super('unauthorized', { ...(message !== undefined && { message }), ...(detail !== undefined && { detail }) });
     this.scope = options.scope;
     this.error = options.error;
   }
@@ -25,6 +26,7 @@ export class UnauthorizedError extends RegistryError {
       scope,
       message: this.message,
       ...(this.error !== undefined && { error: this.error }),
+      ...(this.detail !== undefined && { detail: this.detail }),
     });
   }
 }

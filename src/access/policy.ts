@@ -129,9 +129,14 @@ export function decide(
   return { outcome: subject.kind === 'anonymous' ? 'unauthenticated' : 'invisible', reasons };
 }
 
-/** All that the subject may do with a repository: for `can` in answers, and for `*` in scopes. */
-export function allowedActions(subject: Subject, name: string, facts: RepositoryFacts): RepositoryAction[] {
-  return repositoryActions.filter((action) => effectiveRight(subject, name, action, facts).may);
+/** All that a caller may do with a repository: for `can` in answers. @param scopes as for `decide` */
+export function allowedActions(
+  subject: Subject,
+  scopes: readonly Scope[] | null,
+  name: string,
+  facts: RepositoryFacts,
+): RepositoryAction[] {
+  return repositoryActions.filter((action) => decide(subject, scopes, name, action, facts).outcome === 'allowed');
 }
 
 /** Docker's actions; the others are not for access tokens. */

@@ -61,13 +61,12 @@ const endpoints: readonly Endpoint[] = [
       // Nobody at all is anonymous here: the API has no challenge to begin with.
       const shown =
         caller.who.kind === null ? { ...caller, who: { ...caller.who, kind: 'anonymous' as const } } : caller;
-      const can = actions.map((action) => may(shown, action, place));
-      const wanted = [place.name, place.visibility, ...(caller.bearer === undefined ? can : [])].join();
-      const got = [
-        seen.name,
-        seen.visibility,
-        ...(caller.bearer === undefined ? actions.map((action) => seen.can[action]) : []),
-      ];
+      // An access token for a pull is for nothing else.
+      const can = actions.map(
+        (action) => may(shown, action, place) && (caller.bearer === undefined || action === 'pull'),
+      );
+      const wanted = [place.name, place.visibility, ...can].join();
+      const got = [seen.name, seen.visibility, ...actions.map((action) => seen.can[action])];
       return got.join() === wanted ? undefined : `another body: ${got.join()}, wanted ${wanted}`;
     },
   },
@@ -153,8 +152,10 @@ function scopeOf({ caller, place }: Case, action: OracleAction): string {
   return `repository:${place.name}:${scopeActions[action] ?? '*'}`;
 }
 
-function wantedOf({ action, allowed, open, apiScope, hidden }: Endpoint, { caller, place }: Case): number {
+function wantedOf({ method, action, allowed, open, apiScope, hidden }: Endpoint, { caller, place }: Case): number {
   const { who, bearer } = caller;
+  // Access tokens are for the data plane: here they look, and change nothing.
+  if (bearer !== undefined && method !== 'GET') return 401;
   // Whoever shows nothing is anonymous here; an access token of nobody is nobody's.
   if (who.kind === 'anonymous') return 401;
   if (who.kind === null && open !== true) return 401;

@@ -168,9 +168,13 @@ describe('making one', () => {
     });
     const wanted = { name: `${name}-child`, grants: pullApi };
     const jwt = await tokenFor(berth.url, [], alice);
-    for (const who of [loginOf(wide), { token: wide.secret }, { token: jwt }]) {
+    for (const [who, status] of [
+      [loginOf(wide), 403],
+      [{ token: wide.secret }, 403],
+      [{ token: jwt }, 401],
+    ] as const) {
       const by = await apiOf(berth.url, who);
-      expect((await by.post('/tokens', wanted)).status).toBe(403);
+      expect((await by.post('/tokens', wanted)).status).toBe(status);
     }
     expect((await itemsOf<Token>(api, '/tokens')).map((each) => each.name)).not.toContain(wanted.name);
   });
@@ -193,7 +197,7 @@ describe('what a token may do', () => {
         {
           code: 'DENIED',
           message: `the token ${name} may pull alice/api, not push`,
-          detail: { name: 'alice/api', action: 'push' },
+          detail: { name: 'alice/api', action: 'push', reason: `the token ${name} may pull alice/api, not push` },
         },
       ],
     });
@@ -400,9 +404,9 @@ describe('rotating', () => {
     const victim = await make();
     expect((await (await apiBy(token)).post(`/tokens/${victim.id}/rotate`)).status).toBe(403);
     const jwt = await apiOf(berth.url, { token: await tokenFor(berth.url, [], loginOf(token)) });
-    expect((await jwt.post('/tokens/current/rotate')).status).toBe(404);
-    expect((await jwt.post(`/tokens/${token.id}/rotate`)).status).toBe(403);
-    expect((await jwt.delete('/tokens/current')).status).toBe(404);
+    expect((await jwt.post('/tokens/current/rotate')).status).toBe(401);
+    expect((await jwt.post(`/tokens/${token.id}/rotate`)).status).toBe(401);
+    expect((await jwt.delete('/tokens/current')).status).toBe(401);
   });
 
   test('one that has ended has no successor', async () => {

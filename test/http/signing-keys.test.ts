@@ -187,7 +187,7 @@ describe('who may', () => {
     const callers: readonly (readonly [api: Api, sees: number, changes: number])[] = [
       [await apiOf(berth.url), 401, 401],
       [await apiOf(berth.url, { username: 'alice', password: 'password of alice' }), 404, 404],
-      [await apiOf(berth.url, { token: await tokenOf(berth.url) }), 403, 403],
+      [await apiOf(berth.url, { token: await tokenOf(berth.url) }), 403, 401],
       [await tokenWith(['account:write', 'organizations:write']), 403, 403],
       [await tokenWith(['admin:read']), 200, 403],
       [await tokenWith(['admin:read', 'admin:write']), 200, 201],

@@ -69,7 +69,7 @@ function isOneself({ subject, caller }: ApiCaller, { kind, name }: Grantee): boo
 }
 
 function mayManage(caller: ApiCaller, { subject, facts }: Authorized, name: RepositoryName): boolean {
-  return caller.caller.scopes === null && allowedActions(subject, name, facts).includes('members');
+  return allowedActions(subject, caller.caller.scopes, name, facts).includes('members');
 }
 
 /** @throws as `authorizeRepository`; ApiError `forbidden` for who only happens to see it */

@@ -6,6 +6,8 @@ import { allowedActions, repositoryActions, visibilities, type Visibility } from
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Repositories } from '../../registry/repositories.ts';
 import { lockRepository } from '../../registry/sql/repositories.ts';
+import type { Scope } from '../../access/scopes.ts';
+import { anonymousCaller } from './caller.ts';
 import { authorizeRepository, type Authorized } from './authorize.ts';
 import { defineOperation, type Operation } from './operation.ts';
 import { repositoryNameParam } from './schemas.ts';
@@ -48,7 +50,7 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
         const found = await authorizeRepository(lookup, caller, name, 'pull');
         const now = await repositories.nameOf(found.repositoryId);
         if (now === undefined) throw repositoryUnknown(name, found.subject);
-        return { status: 200, ...partsOf(now, found, found.visibility) };
+        return { status: 200, ...partsOf(now, found, found.visibility, (caller ?? anonymousCaller).caller.scopes) };
       },
     }),
     defineOperation({
@@ -71,7 +73,7 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
         if (locked === undefined) throw repositoryUnknown(name, found.subject);
         checkIfMatch(versionOf(name, locked.visibility));
         await repositories.setVisibility(queryer, repositoryId, body.visibility, actor);
-        return { status: 200, ...partsOf(name, found, body.visibility) };
+        return { status: 200, ...partsOf(name, found, body.visibility, caller.caller.scopes) };
       },
     }),
   ];
@@ -80,8 +82,13 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
 /** What an editor edits: what the caller may do is not part of it. */
 const versionOf = (name: RepositoryName, seenBy: Visibility) => ({ name, visibility: seenBy });
 
-function partsOf(name: RepositoryName, { subject, facts }: Authorized, seenBy: Visibility) {
-  const allowed = allowedActions(subject, name, { ...facts, visibility: seenBy });
+function partsOf(
+  name: RepositoryName,
+  { subject, facts }: Authorized,
+  seenBy: Visibility,
+  scopes: readonly Scope[] | null,
+) {
+  const allowed = allowedActions(subject, scopes, name, { ...facts, visibility: seenBy });
   const rights = Object.fromEntries(repositoryActions.map((action) => [action, allowed.includes(action)]));
   const body = { name, visibility: seenBy, can: rights as z.input<typeof can> };
   return { body, version: versionOf(name, seenBy) };

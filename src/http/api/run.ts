@@ -150,6 +150,12 @@ function admit(operation: Operation, req: Request, { shown, caller }: Situation,
     if (caller !== null && shown.sessionSecret !== null)
       checkCsrfToken(shown.sessionSecret, singleHeader(req, 'x-csrf-token'));
   }
+  if (operation.effect !== 'reads' && caller !== null && caller.caller.scopes !== null)
+    throw new UnauthorizedError({
+      error: 'insufficient_scope',
+      message:
+        'an access token of the registry changes nothing here; use a password, a session or a personal access token',
+    });
   const { apiScope } = operation;
   const scopes = caller?.apiScopes ?? null;
   if (apiScope !== null && scopes !== null && !scopes.includes(apiScope))
