@@ -37,7 +37,7 @@ const tokens: Readonly<Record<string, ApiCaller>> = {
   bob: caller(201, 'bob'),
   limited: { ...caller(103, 'alice'), apiScopes: ['others'] },
 };
-export const sessions: Readonly<Record<string, ApiCaller>> = { session_of_alice: caller(104, 'alice') };
+const sessions: Readonly<Record<string, ApiCaller>> = { session_of_alice: caller(104, 'alice') };
 
 function caller(credentialId: number, name: string): ApiCaller {
   return {
