@@ -119,7 +119,7 @@ const texts: Readonly<Record<string, string>> = {
 const examples = new WeakMap<Schema, unknown>();
 
 /** A value that the schema takes, with every field that there is. @throws Error when it does not; then `texts` needs another entry */
-export function exampleOf(schema: Schema, name: string): unknown {
+function exampleOf(schema: Schema, name: string): unknown {
   if (examples.has(schema)) return examples.get(schema);
   const value = valueOf(schema, name);
   const ajv = new Ajv2020({ strict: false });

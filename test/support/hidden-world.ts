@@ -183,7 +183,7 @@ const kindsByName: Readonly<Record<string, Kind>> = {
  * What a parameter or field names; null when it names nothing.
  * @throws Error for one that nobody has thought about yet
  */
-export function kindOf({ id, template }: Declared, where: 'path' | 'query' | 'body', name: string): Kind | null {
+function kindOf({ id, template }: Declared, where: 'path' | 'query' | 'body', name: string): Kind | null {
   const byPlace = (kinds: readonly (readonly [RegExp, Kind])[]): Kind | undefined =>
     kinds.find(([pattern]) => pattern.test(template))?.[1];
   if (plainNames.has(name)) return null;
