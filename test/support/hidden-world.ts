@@ -111,7 +111,7 @@ export async function makeHiddenWorld(berth: TestBerth): Promise<HiddenWorld> {
       repository: ['hidden/abs', 'absent/app', 'nobdys/app'],
       namespace: ['absent', 'nobdys'],
       user: ['absent', 'nobdys'],
-      team: ['nothing'],
+      team: ['noteams'],
       token: ['8888'],
       robot: ['8888'],
       invitation: ['8888'],
