@@ -49,7 +49,7 @@ export function subjectKey({ caller, name }: Question): string {
 }
 
 /** The four parameters that `subjectJoins` needs, as arrays over the questions of a batch. */
-export function subjectParameters(questions: readonly Question[]): unknown[] {
+function subjectParameters(questions: readonly Question[]): unknown[] {
   return [
     questions.map(({ name }) => name),
     questions.map(({ name }) => (name === null ? null : namespaceOf(name))),
@@ -58,7 +58,47 @@ export function subjectParameters(questions: readonly Question[]): unknown[] {
   ];
 }
 
-export function standingOf(row: SubjectRow): Standing {
+/** A hot statement's answer to one question. */
+export interface Found<Row> {
+  readonly standing: Standing;
+  readonly row: Row;
+}
+
+/**
+ * Asks a statement that takes, beside the subject's parameters, what is wanted of each repository: a list parted by spaces.
+ * A caller who wants many things of one repository at the same moment, as a build does, is looked up once.
+ * @param find gives the rows in the order of the lists; the first of each list has the subject's columns
+ */
+export async function findInGroups<Asked extends Question, Row extends SubjectRow>(
+  questions: readonly Asked[],
+  textOf: (question: Asked) => string,
+  find: (parameters: unknown[]) => Promise<Row[]>,
+): Promise<Found<Row>[]> {
+  const groups = new Map<string, { readonly question: Asked; asked: string; readonly positions: number[] }>();
+  for (const [position, question] of questions.entries()) {
+    const key = subjectKey(question);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { question, asked: textOf(question), positions: [position] });
+    else {
+      group.asked += ` ${textOf(question)}`;
+      group.positions.push(position);
+    }
+  }
+  const all = [...groups.values()];
+  const rows = await find([...subjectParameters(all.map(({ question }) => question)), all.map(({ asked }) => asked)]);
+  const found: Found<Row>[] = [];
+  let at = 0;
+  for (const { positions } of all) {
+    const standing = standingOf(rows[at]!);
+    for (const position of positions) {
+      found[position] = { standing, row: rows[at]! };
+      at += 1;
+    }
+  }
+  return found;
+}
+
+function standingOf(row: SubjectRow): Standing {
   return {
     subject: subjectOf(row),
     facts: factsOf(row),

@@ -3,7 +3,7 @@
  * https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-blobs
  */
 import type { Caller } from '../access/caller.ts';
-import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
+import { findInGroups, hotBatch, subjectKey, type Found, type Standing } from '../access/lookup.ts';
 import type { Subject } from '../access/policy.ts';
 import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database } from '../database/pool.ts';
@@ -37,7 +37,11 @@ export interface Blob {
 
 export interface Blobs {
   /** The caller's standing and the blob, in one hot statement; `blob` is null when the repository has no link to it. */
-  find(caller: Caller, name: RepositoryName, digest: Digest): Promise<Standing & { readonly blob: Blob | null }>;
+  find(
+    caller: Caller,
+    name: RepositoryName,
+    digest: Digest,
+  ): Promise<{ readonly standing: Standing; readonly blob: Blob | null }>;
   /** All bytes of a small blob from memory; undefined when it is too large to be kept there. */
   readSmall(blob: Blob): Promise<Buffer | undefined>;
   /** Streams part of a blob; see the port for how the buffers are lent. */
@@ -63,12 +67,12 @@ export interface BlobParts {
 export function createBlobs({ database, store, repositories, reviewDelayHours, cache }: BlobParts): Blobs {
   const small = createByteCache(cache.blobBytes);
 
-  const ask: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, BlobRow> = createBatch(
+  const ask: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, Found<BlobRow>> = createBatch(
     async (questions) =>
-      findBlobs(
-        database.hot,
-        subjectParameters(questions),
-        questions.map(({ digest }) => digestToBytes(digest)),
+      findInGroups(
+        questions,
+        ({ digest }) => digestToBytes(digest).toString('hex'),
+        (parameters) => findBlobs(database.hot, parameters),
       ),
     (question) => `${subjectKey(question)} ${question.digest}`,
     hotBatch,
@@ -76,12 +80,12 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
 
   return {
     async find(caller, name, digest) {
-      const row = await ask({ caller, name, digest });
+      const { standing, row } = await ask({ caller, name, digest });
       const blob =
         row.storage_key === null || row.size === null
           ? null
           : { digest, size: row.size, storageKey: row.storage_key as StorageKey };
-      return { ...standingOf(row), blob };
+      return { standing, blob };
     },
 
     async readSmall(blob) {

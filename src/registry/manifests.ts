@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { Caller } from '../access/caller.ts';
-import { hotBatch, standingOf, subjectKey, subjectParameters, type Standing } from '../access/lookup.ts';
+import { findInGroups, hotBatch, subjectKey, type Found, type Standing } from '../access/lookup.ts';
 import { createBatch, type Ask } from '../database/batch.ts';
 import type { Database, Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
@@ -41,7 +41,7 @@ export interface Manifests {
     caller: Caller,
     name: RepositoryName,
     reference: Reference,
-  ): Promise<Standing & { readonly manifest: Manifest | null }>;
+  ): Promise<{ readonly standing: Standing; readonly manifest: Manifest | null }>;
   /** The bytes exactly as pushed; undefined when the manifest was deleted since it was found. */
   read(manifest: Manifest): Promise<Buffer | undefined>;
   /** Removes a tag; its manifest stays until the garbage collector finds that nothing holds it. @throws RegistryError `manifestUnknown`, `preconditionFailed` */
@@ -64,22 +64,22 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
   const cached = createByteCache(cacheBytes);
   const digestTexts = new LRUCache<string, Digest>({ max: digestTextsMax });
 
-  const byTag: Ask<{ caller: Caller; name: RepositoryName; tag: Tag }, ManifestRow> = createBatch(
+  const byTag: Ask<{ caller: Caller; name: RepositoryName; tag: Tag }, Found<ManifestRow>> = createBatch(
     async (questions) =>
-      findManifestsByTag(
-        database.hot,
-        subjectParameters(questions),
-        questions.map(({ tag }) => tag),
+      findInGroups(
+        questions,
+        ({ tag }) => tag,
+        (parameters) => findManifestsByTag(database.hot, parameters),
       ),
     (question) => `${subjectKey(question)} ${question.tag}`,
     hotBatch,
   );
-  const byDigest: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, ManifestRow> = createBatch(
+  const byDigest: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, Found<ManifestRow>> = createBatch(
     async (questions) =>
-      findManifestsByDigest(
-        database.hot,
-        subjectParameters(questions),
-        questions.map(({ digest }) => digestToBytes(digest)),
+      findInGroups(
+        questions,
+        ({ digest }) => digestToBytes(digest).toString('hex'),
+        (parameters) => findManifestsByDigest(database.hot, parameters),
       ),
     (question) => `${subjectKey(question)} ${question.digest}`,
     hotBatch,
@@ -106,10 +106,10 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
     return digest;
   }
 
-  function manifestOf(row: ManifestRow): Manifest | null {
-    if (row.digest === null || row.media_type === null || row.size === null || row.repository_id === null) return null;
+  function manifestOf(row: ManifestRow, repositoryId: number | null): Manifest | null {
+    if (row.digest === null || row.media_type === null || row.size === null || repositoryId === null) return null;
     return {
-      repositoryId: row.repository_id,
+      repositoryId,
       digest: digestOfHex(row.digest),
       mediaType: row.media_type,
       size: row.size,
@@ -118,11 +118,11 @@ export function createManifests({ database, reviewDelayHours, cacheBytes }: Mani
 
   return {
     async find(caller, name, reference) {
-      const row =
+      const { standing, row } =
         reference.kind === 'tag'
           ? await byTag({ caller, name, tag: reference.tag })
           : await byDigest({ caller, name, digest: reference.digest });
-      return { ...standingOf(row), manifest: manifestOf(row) };
+      return { standing, manifest: manifestOf(row, standing.repositoryId) };
     },
 
     async read(manifest) {

@@ -7,12 +7,34 @@ import type { Grant } from '../grants.ts';
 import type { CredentialKind, RepositoryFacts, Subject, Visibility } from '../policy.ts';
 import type { Role } from '../roles.ts';
 
+/** The columns of {@link SubjectRow}, and what of the joins each is. */
+const columns: Readonly<Record<keyof SubjectRow, string>> = {
+  credential_id: 'subject.credential_id',
+  credential_kind: 'subject.credential_kind',
+  credential_name: 'subject.credential_name',
+  grants: 'subject.grants',
+  robot_namespace_id: 'subject.robot_namespace_id',
+  robot_repository_id: 'subject.robot_repository_id',
+  user_id: 'subject.user_id',
+  username: 'subject.username',
+  is_admin: 'subject.is_admin',
+  repository_id: 'r.id',
+  visibility: 'r.visibility',
+  namespace_id: 'COALESCE(r.namespace_id, n.id)',
+  role: 'granted.role',
+};
+
+const columnsAs = (expressionOf: (column: string) => string): string =>
+  Object.entries(columns)
+    .map(([name, column]) => `${expressionOf(column)} AS ${name}`)
+    .join(', ');
+
 /** Columns that the joins provide, for row mode `object`. */
-export const subjectColumns = `
-  subject.credential_id, subject.credential_kind, subject.credential_name, subject.grants,
-  subject.robot_namespace_id, subject.robot_repository_id,
-  subject.user_id, subject.username, subject.is_admin,
-  r.id AS repository_id, r.visibility, COALESCE(r.namespace_id, n.id) AS namespace_id, granted.role`;
+export const subjectColumns = columnsAs((column) => column);
+
+/** The same, and nulls in all rows for which the condition is not true. */
+export const subjectColumnsWhere = (condition: string): string =>
+  columnsAs((column) => `CASE WHEN ${condition} THEN ${column} END`);
 
 /**
  * A credential counts while it, the credential it came from, its account and the key that signed its token are all alive;

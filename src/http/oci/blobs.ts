@@ -19,7 +19,7 @@ export async function getBlob(
   const name = parseRepositoryName(route.name);
   const digest = parseDigest(route.reference);
   const caller = await callerOf(plane, exchange, name, 'pull');
-  const { blob, ...standing } = await plane.blobs.find(caller, name, digest);
+  const { blob, standing } = await plane.blobs.find(caller, name, digest);
   permit(standing, caller, name, 'pull');
   existing(standing, name);
   if (blob === null) throw new RegistryError('blobUnknown', { detail: { digest } });

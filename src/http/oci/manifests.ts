@@ -25,7 +25,7 @@ export async function getManifest(
   const name = parseRepositoryName(route.name);
   const reference = parseAskedFor(route.reference);
   const caller = await callerOf(plane, exchange, name, 'pull');
-  const { manifest, ...standing } = await plane.manifests.find(caller, name, reference);
+  const { manifest, standing } = await plane.manifests.find(caller, name, reference);
   const subject = permit(standing, caller, name, 'pull');
   existing(standing, name);
   if (manifest === null) throw manifestUnknown(reference);

@@ -2,10 +2,18 @@
  * The hot reads: one statement answers who is asking, what it may see, and what it asked for. Each is prepared once and
  * asked over arrays (`database/batch.ts`). The joins are lateral with OFFSET 0 for the reason that `pullingSubjectJoins` gives.
  */
-import { subjectColumns, pullingSubjectJoins, type SubjectRow } from '../../access/sql/subject.ts';
+import { pullingSubjectJoins, subjectColumnsWhere, type SubjectRow } from '../../access/sql/subject.ts';
 import type { Queryer } from '../../database/pool.ts';
 
-const questions = 'unnest($1::text[], $2::text[], $3::bigint[], $4::text[]';
+/**
+ * A question is a caller and a repository, and the list of what is asked for in it, parted by spaces: whoever asks for many
+ * things at once is looked up once. The rows come in the order of the lists; the first of each list has the subject.
+ */
+const questions = `unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
+  WITH ORDINALITY AS question (name, namespace, credential_id, kid, asked, i)`;
+const askedJoin = `
+  CROSS JOIN LATERAL unnest(string_to_array(question.asked, ' ')) WITH ORDINALITY AS asked (text, j)`;
+const subjectOnce = subjectColumnsWhere('asked.j = 1');
 
 /** `digest` and the rest are null when there is no such manifest. The digest is hex of the stored bytea: cheaper to read than a Buffer. */
 export interface ManifestRow extends SubjectRow {
@@ -15,21 +23,19 @@ export interface ManifestRow extends SubjectRow {
 }
 
 const manifestByTagSql = `
-  SELECT ${subjectColumns}, encode(t.digest, 'hex') AS digest, m.media_type, m.size
-  FROM ${questions}, $5::text[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, tag, i)
-  ${pullingSubjectJoins}
-  LEFT JOIN LATERAL (SELECT digest FROM tags WHERE repository_id = r.id AND name = question.tag OFFSET 0) t ON true
+  SELECT ${subjectOnce}, encode(t.digest, 'hex') AS digest, m.media_type, m.size
+  FROM ${questions} ${pullingSubjectJoins} ${askedJoin}
+  LEFT JOIN LATERAL (SELECT digest FROM tags WHERE repository_id = r.id AND name = asked.text OFFSET 0) t ON true
   LEFT JOIN LATERAL (SELECT media_type, size FROM manifests WHERE repository_id = r.id AND digest = t.digest OFFSET 0) m ON true
-  ORDER BY question.i`;
+  ORDER BY question.i, asked.j`;
 
 const manifestByDigestSql = `
-  SELECT ${subjectColumns}, encode(m.digest, 'hex') AS digest, m.media_type, m.size
-  FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
-  ${pullingSubjectJoins}
+  SELECT ${subjectOnce}, encode(m.digest, 'hex') AS digest, m.media_type, m.size
+  FROM ${questions} ${pullingSubjectJoins} ${askedJoin}
   LEFT JOIN LATERAL (
-    SELECT digest, media_type, size FROM manifests WHERE repository_id = r.id AND digest = question.digest OFFSET 0
+    SELECT digest, media_type, size FROM manifests WHERE repository_id = r.id AND digest = decode(asked.text, 'hex') OFFSET 0
   ) m ON true
-  ORDER BY question.i`;
+  ORDER BY question.i, asked.j`;
 
 export interface BlobRow extends SubjectRow {
   /** Null when the repository has no link to the blob. */
@@ -38,31 +44,21 @@ export interface BlobRow extends SubjectRow {
 }
 
 const blobSql = `
-  SELECT ${subjectColumns}, b.storage_key, b.size
-  FROM ${questions}, $5::bytea[]) WITH ORDINALITY AS question (name, namespace, credential_id, kid, digest, i)
-  ${pullingSubjectJoins}
+  SELECT ${subjectOnce}, b.storage_key, b.size
+  FROM ${questions} ${pullingSubjectJoins} ${askedJoin}
   LEFT JOIN LATERAL (
-    SELECT digest FROM repository_blobs WHERE repository_id = r.id AND digest = question.digest OFFSET 0
+    SELECT digest FROM repository_blobs WHERE repository_id = r.id AND digest = decode(asked.text, 'hex') OFFSET 0
   ) l ON true
   LEFT JOIN LATERAL (SELECT storage_key, size FROM blobs WHERE digest = l.digest OFFSET 0) b ON true
-  ORDER BY question.i`;
+  ORDER BY question.i, asked.j`;
 
-export async function findManifestsByTag(
-  queryer: Queryer,
-  subjects: unknown[],
-  tags: readonly string[],
-): Promise<ManifestRow[]> {
-  return queryer.query<ManifestRow>(manifestByTagSql, [...subjects, tags]);
-}
+export const findManifestsByTag = (queryer: Queryer, parameters: unknown[]): Promise<ManifestRow[]> =>
+  queryer.query<ManifestRow>(manifestByTagSql, parameters);
 
-export async function findManifestsByDigest(
-  queryer: Queryer,
-  subjects: unknown[],
-  digests: readonly Buffer[],
-): Promise<ManifestRow[]> {
-  return queryer.query<ManifestRow>(manifestByDigestSql, [...subjects, digests]);
-}
+/** Asks for digests as hex of their stored form. */
+export const findManifestsByDigest = (queryer: Queryer, parameters: unknown[]): Promise<ManifestRow[]> =>
+  queryer.query<ManifestRow>(manifestByDigestSql, parameters);
 
-export async function findBlobs(queryer: Queryer, subjects: unknown[], digests: readonly Buffer[]): Promise<BlobRow[]> {
-  return queryer.query<BlobRow>(blobSql, [...subjects, digests]);
-}
+/** Asks for digests as hex of their stored form. */
+export const findBlobs = (queryer: Queryer, parameters: unknown[]): Promise<BlobRow[]> =>
+  queryer.query<BlobRow>(blobSql, parameters);
