@@ -71,7 +71,7 @@ export function createApiAuthenticator({
       return identify(await authenticator.verifyBasic(username, password, origin));
     }
     if (bearer.startsWith('bth_')) return bySecret(bearer, ['token', 'robot', 'session'], origin);
-    const caller = await authenticator.authenticate(authorization, origin);
+    const caller = await authenticator.authenticate(authorization, () => origin);
     const identity = await identify(caller);
     // Nobody's token is nobody's.
     return identity?.subject.kind === 'anonymous' ? null : identity;

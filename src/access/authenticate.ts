@@ -17,9 +17,10 @@ import type { AccessTokens } from './tokens.ts';
 export interface Authenticator {
   /**
    * Reads the header of a request to the data plane: Bearer or Basic.
+   * @param originOf asked for Basic only: the hot path has no use for it
    * @throws UnauthorizedError without a header, and when what it holds is malformed, wrong or expired
    */
-  authenticate(authorization: string | undefined, origin: RequestOrigin): Promise<Caller>;
+  authenticate(authorization: string | undefined, originOf: () => RequestOrigin): Promise<Caller>;
   /**
    * Verifies a name with a password, a personal access token or a robot's token. For passwords it takes the same time whether
    * or not the account exists. A password is not enough for an account with a second factor; tokens are.
@@ -133,11 +134,11 @@ export function createAuthenticator(parts: AuthenticatorParts): Authenticator {
   return {
     verifyBasic,
     verifyPasswordOf,
-    async authenticate(authorization, origin) {
+    async authenticate(authorization, originOf) {
       if (authorization === undefined) throw new UnauthorizedError();
       if (/^bearer /i.test(authorization)) return tokens.verify(authorization.slice(7).trim());
       const basic = parseBasic(authorization);
-      return verifyBasic(basic.username, basic.password, origin);
+      return verifyBasic(basic.username, basic.password, originOf());
     },
   };
 }

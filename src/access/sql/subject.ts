@@ -83,12 +83,10 @@ export const subjectJoins = `${subjectJoin}
 /** For pulls: a former name finds its repository, too, as long as no other one has the name. */
 export const pullingSubjectJoins = `${subjectJoin}
   LEFT JOIN LATERAL (
-    SELECT id, visibility, namespace_id FROM repositories WHERE name = question.name
-    UNION ALL
-    SELECT renamed.id, renamed.visibility, renamed.namespace_id
-    FROM repository_aliases alias JOIN repositories renamed ON renamed.id = alias.repository_id
-    WHERE alias.name = question.name
-    LIMIT 1
+    SELECT id, visibility, namespace_id FROM repositories WHERE id = COALESCE(
+      (SELECT id FROM repositories WHERE name = question.name),
+      (SELECT repository_id FROM repository_aliases WHERE name = question.name)
+    ) OFFSET 0
   ) r ON true
   ${roleJoins}`;
 

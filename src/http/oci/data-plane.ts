@@ -49,7 +49,7 @@ export async function callerOf(
   action: RepositoryAction,
 ): Promise<Caller> {
   try {
-    return await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
+    return await plane.authenticator.authenticate(exchange.req.headers.authorization, () => originOf(exchange));
   } catch (error) {
     throw error instanceof UnauthorizedError ? error.forScope(scopeFor(name, action)) : error;
   }

@@ -9,7 +9,7 @@ export interface Exchange {
   /** The query as sent, without the question mark. */
   readonly query: string;
   /** What addresses in answers begin with: an origin, or nothing. */
-  readonly origin: string;
+  readonly origin: () => string;
   readonly requestId: string;
   /** The client's address, as trusted proxies say it. */
   readonly address: () => string;

@@ -79,7 +79,7 @@ export function createOciHandler({ plane, origins, logger, tokenPath, service }:
       req,
       res,
       query: at < 0 ? '' : url.slice(at + 1),
-      origin: origins.prefix(req),
+      origin: () => origins.prefix(req),
       requestId: randomUUID(),
       address: () => origins.client(req),
     };

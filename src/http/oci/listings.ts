@@ -91,7 +91,7 @@ export async function listCatalog(plane: DataPlane, exchange: Exchange): Promise
 
 async function subjectOfCatalog(plane: DataPlane, exchange: Exchange): Promise<Subject> {
   try {
-    const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
+    const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, () => originOf(exchange));
     const { subject } = await plane.lookup(caller, null);
     if (subject === null) throw new UnauthorizedError({ error: 'invalid_token' });
     const covered = caller.scopes === null || scopesCover(caller.scopes, 'registry', 'catalog', '*');
@@ -108,7 +108,7 @@ async function subjectOfCatalog(plane: DataPlane, exchange: Exchange): Promise<S
 
 /** end-1: whether this is a registry, and whether the caller is who it says. */
 export async function getBase(plane: DataPlane, exchange: Exchange): Promise<void> {
-  const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, originOf(exchange));
+  const caller = await plane.authenticator.authenticate(exchange.req.headers.authorization, () => originOf(exchange));
   const { subject } = await plane.lookup(caller, null);
   if (subject === null)
     throw new UnauthorizedError({ error: 'invalid_token', message: 'these credentials were revoked or have expired' });

@@ -85,7 +85,7 @@ export async function putManifest(
   const manifest = parseManifest(bytes, exchange.req.headers['content-type'], { depthMax, referencesMax });
   await plane.pushManifest({ name, digest, bytes, manifest, tags, condition, actor });
   send(exchange, 201, {
-    Location: exchange.origin + addressOf.manifest(name, digest),
+    Location: exchange.origin() + addressOf.manifest(name, digest),
     'Docker-Content-Digest': digest,
     ...(manifest.subject !== undefined && { 'OCI-Subject': manifest.subject.digest }),
     ...(reference.kind === 'digest' && tags.length > 0 && { 'OCI-Tag': tags.join(', ') }),

@@ -24,5 +24,5 @@ export function nextLink(
   address: string,
   parameters: Readonly<Record<string, string>>,
 ): { Link: string } {
-  return { Link: `<${exchange.origin}${address}?${new URLSearchParams(parameters).toString()}>; rel="next"` };
+  return { Link: `<${exchange.origin()}${address}?${new URLSearchParams(parameters).toString()}>; rel="next"` };
 }

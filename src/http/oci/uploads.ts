@@ -127,7 +127,7 @@ export async function cancelUpload(
 }
 
 function created(exchange: Exchange, name: RepositoryName, digest: Digest): void {
-  send(exchange, 201, { Location: exchange.origin + addressOf.blob(name, digest), 'Docker-Content-Digest': digest });
+  send(exchange, 201, { Location: exchange.origin() + addressOf.blob(name, digest), 'Docker-Content-Digest': digest });
 }
 
 function accepted(exchange: Exchange, name: RepositoryName, status: UploadStatus, code: 202 | 204): void {
@@ -137,7 +137,7 @@ function accepted(exchange: Exchange, name: RepositoryName, status: UploadStatus
 /** An empty upload says `0-0`, as all registries do: the header has no way to say "nothing". */
 function statusHeaders(exchange: Exchange, name: RepositoryName, status: UploadStatus): Record<string, string> {
   return {
-    Location: exchange.origin + addressOf.upload(name, status.id),
+    Location: exchange.origin() + addressOf.upload(name, status.id),
     Range: `0-${Math.max(0, status.offset - 1)}`,
     'Docker-Upload-UUID': status.id,
   };
