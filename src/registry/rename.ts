@@ -6,6 +6,7 @@ import { ConstraintError, type Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
 import { recordAudit } from '../events/audit.ts';
 import { lockNamespace, refreshGrantedRoles } from '../access/sql/roles.ts';
+import type { Visibility } from '../access/policy.ts';
 import { ApiError } from '../oci/problem.ts';
 import type { RepositoryName } from '../oci/reference.ts';
 import { lockForDeletion } from './sql/deletions.ts';
@@ -18,6 +19,8 @@ export interface Rename {
   readonly to: RepositoryName;
   /** Where it goes; the actor may create repositories there, as the caller has checked. */
   readonly toNamespaceId: number;
+  /** Told how the repository is when nobody else can change it any more; ends the rename by throwing. */
+  readonly check: (visibility: Visibility) => void;
 }
 
 /**
@@ -34,6 +37,7 @@ export async function rename(queryer: Queryer, change: Rename, actor: Actor): Pr
   await lockForDeletion(queryer, [repositoryId]);
   const now = await lockRepository(queryer, repositoryId);
   if (now?.name !== change.name || now.namespaceId !== namespaceId) throw moved(change);
+  change.check(now.visibility);
   if (await isNameTaken(queryer, change.to)) throw taken(change.to);
   await takeAlias(queryer, change.to);
   if (toNamespaceId !== namespaceId) await leaveNamespace(queryer, repositoryId);

@@ -53,6 +53,15 @@ describe('a renamed repository', () => {
     expect(catalog.body.repositories).not.toContain(name);
   });
 
+  test('stays when it was changed since its editor looked at it', async () => {
+    const { etag } = (await aliceApi!.get(`/repositories/${name}/-`)).headers;
+    await aliceApi!.patch(`/repositories/${name}/-`, { visibility: 'internal' });
+    expect((await rename(aliceApi!, name, `${name}-new`).set('If-Match', etag!)).status).toBe(412);
+    expect(await pull(asAlice!, `${name}-new`)).toBe(404);
+    const seen = (await aliceApi!.get(`/repositories/${name}/-`)).headers['etag'];
+    expect((await rename(aliceApi!, name, `${name}-new`).set('If-Match', seen!)).status).toBe(200);
+  });
+
   test('keeps every former name, also over several renames and back', async () => {
     await rename(aliceApi!, name, `${name}-b`);
     await rename(aliceApi!, `${name}-b`, `${name}-c`);

@@ -80,7 +80,7 @@ export function repositoryOperations({ lookup, repositories }: RepositoryOperati
 }
 
 /** What an editor edits: what the caller may do is not part of it. */
-const versionOf = (name: RepositoryName, seenBy: Visibility) => ({ name, visibility: seenBy });
+export const versionOf = (name: RepositoryName, seenBy: Visibility) => ({ name, visibility: seenBy });
 
 function partsOf(
   name: RepositoryName,

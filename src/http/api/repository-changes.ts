@@ -1,13 +1,14 @@
 /** Repositories made, renamed, moved and deleted. */
 import { z } from 'zod';
 import type { Lookup } from '../../access/lookup.ts';
-import { visibilities } from '../../access/policy.ts';
+import { visibilities, type Visibility } from '../../access/policy.ts';
 import { ApiError } from '../../oci/problem.ts';
 import { deleteRepository, planRepositoryDeletion, type DeletionPlan } from '../../registry/delete-repositories.ts';
 import { rename } from '../../registry/rename.ts';
 import type { Repositories } from '../../registry/repositories.ts';
 import { authorizeCreation, authorizeRepository } from './authorize.ts';
 import { defineOperation, type Operation } from './operation.ts';
+import { versionOf } from './repositories.ts';
 import { dryRunQuery, repositoryNameField, repositoryNameParam } from './schemas.ts';
 
 export interface RepositoryChangesParts {
@@ -71,17 +72,19 @@ export function repositoryChangeOperations({
       access: 'signed-in',
       apiScope: null,
       effect: 'changes',
+      edits: 'ifMatchAllowed',
       params,
       body: z.strictObject({ to: repositoryNameField }),
       answers: { 200: createdSchema },
-      async handler({ caller, params: { name }, body: { to }, queryer, actor }) {
+      async handler({ caller, params: { name }, body: { to }, queryer, actor, checkIfMatch }) {
         const { repositoryId, namespaceId, visibility } = await authorizeRepository(lookup, caller, name, 'settings');
         const target = await authorizeCreation(lookup, caller, to);
         if (target.namespaceId === null)
           throw new ApiError('unprocessable', `there is no namespace to move ${name} to; make the organization first`);
         if (target.namespaceId !== namespaceId) await authorizeRepository(lookup, caller, name, 'members');
         if (target.taken) throw new ApiError('conflict', `the name ${to} is taken; choose another one`);
-        await rename(queryer, { repositoryId, name, namespaceId, to, toNamespaceId: target.namespaceId }, actor);
+        const check = (seenBy: Visibility): void => checkIfMatch(versionOf(name, seenBy));
+        await rename(queryer, { repositoryId, name, namespaceId, to, toNamespaceId: target.namespaceId, check }, actor);
         return { status: 200, body: { name: to, visibility } };
       },
     }),
