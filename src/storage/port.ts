@@ -14,7 +14,8 @@ export type StorageKey = string & { readonly __brand: 'StorageKey' };
 
 /**
  * What a back end must remember of an unfinished upload. Plain JSON, kept in `uploads.storage_state`, so that any
- * process can go on where another one stopped. Opaque to everyone but the back end that made it.
+ * process can go on where another one stopped. Opaque to everyone but the back end that made it, except that all states of
+ * one place have the same string `upload`.
  */
 export type UploadState = { readonly [name: string]: string | number | boolean | null | readonly UploadState[] };
 
@@ -50,6 +51,11 @@ export class ObjectSizeError extends Error {
   override readonly name = 'ObjectSizeError';
 }
 
+/** Thrown by `readUpload` when the bytes are there, but cannot be read before `commit` (the parts of a multipart upload). */
+export class UploadUnreadableError extends Error {
+  override readonly name = 'UploadUnreadableError';
+}
+
 /** Thrown by any write when the medium has no room left (never a bare ENOSPC). */
 export class StorageFullError extends Error {
   override readonly name = 'StorageFullError';
@@ -77,6 +83,17 @@ export interface UploadWriter {
   close(): Promise<void>;
 }
 
+export interface WriterOptions {
+  /**
+   * A back end whose places `listUploads` may not find MUST call this, and wait for it, before the first byte goes to a place
+   * that the state given to `openWriter` does not name; its argument is a state by which `abort` frees that place. When it
+   * rejects nothing was stored.
+   */
+  readonly note?: (state: UploadState) => Promise<void>;
+  /** The last writer never gave its lease back and may still write: what it does MUST NOT reach the bytes of this one. */
+  readonly takenOver?: boolean;
+}
+
 /** A place for the bytes of blobs. */
 export interface BlobStore {
   /**
@@ -90,11 +107,11 @@ export interface BlobStore {
    * @throws ObjectSizeError when fewer than `offset` bytes are there
    * @throws ObjectMissingError when `offset` > 0 and nothing is there
    */
-  openWriter(state: UploadState, offset: number): Promise<UploadWriter>;
+  openWriter(state: UploadState, offset: number, options?: WriterOptions): Promise<UploadWriter>;
   /**
    * Reads back the first `length` bytes of an unfinished upload; no bytes and no error for a `length` of 0. A yielded buffer is only lent: it may be reused as soon as
    * the next one is asked for.
-   * @throws ObjectMissingError, ObjectSizeError as the first step of the iteration or later
+   * @throws ObjectMissingError, ObjectSizeError, UploadUnreadableError as the first step of the iteration or later
    */
   readUpload(state: UploadState, length: number): AsyncIterable<Buffer>;
   /**
@@ -106,6 +123,8 @@ export interface BlobStore {
    * @throws ObjectMissingError when nothing is there and `size` > 0
    */
   commit(state: UploadState, digest: Digest, size: number): Promise<StorageKey>;
+  /** The key that `commit` gives, or has given, whatever the digest; null where it depends on the digest. */
+  objectOf(state: UploadState): StorageKey | null;
   /** Forgets an unfinished upload and frees its bytes. Idempotent; an unknown state is not an error. MUST NOT touch a committed object. */
   abort(state: UploadState): Promise<void>;
   /**

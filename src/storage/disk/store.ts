@@ -100,6 +100,11 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
+  /** The key has the digest in it. */
+  objectOf(): null {
+    return null;
+  }
+
   async abort(state: UploadState): Promise<void> {
     await orMissing(unlink(this.#uploadPath(state)));
   }

@@ -67,6 +67,11 @@ export class MemoryBlobStore implements BlobStore {
     return key;
   }
 
+  /** The key has the digest in it. */
+  objectOf(): null {
+    return null;
+  }
+
   async abort(state: UploadState): Promise<void> {
     this.#uploads.delete(uploadNameOf(state));
   }
