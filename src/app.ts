@@ -135,10 +135,10 @@ export async function addUser(
   return generated === undefined ? {} : { password: generated };
 }
 
-/** A registry that accepts connections. */
-export interface RunningBerth {
-  readonly host: string;
-  readonly port: number;
+/** What all processes of one Berth stand on: the database with its schema and its administrator. */
+export interface Foundation {
+  /** For {@link startServing}; plain data, so that another process can be told. */
+  readonly connection: Connection;
   readonly adminUsername: string;
   /** Only at the start that made the account, and only when the password was generated. */
   readonly generatedPassword: string | undefined;
@@ -146,49 +146,82 @@ export interface RunningBerth {
   readonly passwordFile: string | undefined;
   /** Resolves with the reason when the registry cannot go on by itself. */
   readonly failed: Promise<string>;
-  /** Stops accepting, finishes what runs, stops the embedded PostgreSQL. Idempotent. */
+  /** Stops the embedded PostgreSQL. */
   stop(): Promise<void>;
 }
 
-/** Starts everything, in the order in which it depends on each other; what was started is stopped again when a later step fails. */
-export async function startBerth(config: Config, logger: Logger): Promise<RunningBerth> {
+/** Starts the embedded PostgreSQL if it is wanted, and makes the database what this version and the settings ask for. */
+export async function layFoundation(config: Config, logger: Logger): Promise<Foundation> {
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  const facts = await openFacts(config, logger);
+  try {
+    await migrateAll(facts.connection, logger);
+    const database = openDatabase(config, facts.connection, logger);
+    const admin = await prepareAdmin(config, database).finally(() => database.close());
+    return {
+      ...admin,
+      connection: facts.connection,
+      adminUsername: config.admin.username,
+      failed: facts.exited.then((exit) => (exit.expected ? never : `PostgreSQL ended by itself: ${exit.reason}`)),
+      stop: () => facts.stop(),
+    };
+  } catch (error) {
+    await facts.stop();
+    throw error;
+  }
+}
+
+/** A process that accepts connections. */
+export interface Serving {
+  readonly host: string;
+  readonly port: number;
+  /** Stops accepting and finishes what runs. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Starts everything that stands on the foundation, in the order in which it depends on each other; what was started is stopped again when a later step fails. */
+export async function startServing(config: Config, logger: Logger, connection: Connection): Promise<Serving> {
   const closers: (() => Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.splice(0).toReversed()) await close();
   };
   try {
-    await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-    const facts = await openFacts(config, logger);
-    closers.push(() => facts.stop());
-    await migrateAll(facts.connection, logger);
-    const database = openDatabase(config, facts.connection, logger);
+    const database = openDatabase(config, connection, logger);
     closers.push(() => database.close());
     const store = openStore(config);
     await store.start();
     closers.push(() => store.close());
-    const admin = await prepareAdmin(config, database);
     const server = await serveHttp(config, logger, database, store);
     // Not waited for: requests can be answered before the background is at work.
-    const jobs = serveJobs(config, logger, facts.connection, database, store);
+    const jobs = serveJobs(config, logger, connection, database, store);
     closers.push(async () => void (await Promise.all([server.stop(), jobs.stop()])));
-    const stopped = Promise.withResolvers<void>();
-    let stopping = false;
-    return {
-      ...admin,
-      host: config.listen.host,
-      port: server.port,
-      adminUsername: config.admin.username,
-      failed: facts.exited.then((exit) => (exit.expected ? never : `PostgreSQL ended by itself: ${exit.reason}`)),
-      async stop() {
-        if (!stopping) {
-          stopping = true;
-          closeAll().then(stopped.resolve, stopped.reject);
-        }
-        await stopped.promise;
-      },
-    };
+    let stopped: Promise<void> | undefined;
+    return { host: config.listen.host, port: server.port, stop: () => (stopped ??= closeAll()) };
   } catch (error) {
     await closeAll();
+    throw error;
+  }
+}
+
+/** A registry that accepts connections. */
+export interface RunningBerth extends Omit<Foundation, 'connection'>, Serving {
+  /** Stops accepting, finishes what runs, stops the embedded PostgreSQL. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** A whole Berth in this process. */
+export async function startBerth(config: Config, logger: Logger): Promise<RunningBerth> {
+  const foundation = await layFoundation(config, logger);
+  try {
+    const serving = await startServing(config, logger, foundation.connection);
+    let stopped: Promise<void> | undefined;
+    const stop = async (): Promise<void> => {
+      await serving.stop();
+      await foundation.stop();
+    };
+    return { ...foundation, ...serving, stop: () => (stopped ??= stop()) };
+  } catch (error) {
+    await foundation.stop();
     throw error;
   }
 }
