@@ -6,8 +6,9 @@ import { digestToBytes, type Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/reference.ts';
 import type { BlobStore, UploadState } from '../storage/port.ts';
 import type { Repositories } from './repositories.ts';
-import { insertLink, insertOrShareBlob, queueStorageDeletion } from './sql/blobs.ts';
+import { insertLink, insertOrShareBlob } from './sql/blobs.ts';
 import { queueLinkReviews } from './sql/reviews.ts';
+import { queueStorageDeletion } from './sql/storage-deletions.ts';
 
 /** What an upload is to become, and who says so. */
 export interface BlobTarget {

@@ -97,8 +97,3 @@ export async function hasReadableLink(queryer: Queryer, digest: Buffer, subject:
   );
   return rows.length > 0;
 }
-
-/** Bytes that nothing names; deleted from storage once this transaction has committed. */
-export async function queueStorageDeletion(queryer: Queryer, storageKey: string, cause: string): Promise<void> {
-  await queryer.query('INSERT INTO storage_deletions (storage_key, cause) VALUES ($1, $2)', [storageKey, cause]);
-}

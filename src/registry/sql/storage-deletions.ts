@@ -1,4 +1,4 @@
-/** Objects that nothing names any more, until they are gone from storage. They are queued by `queueStorageDeletion`. */
+/** Bytes that nothing names any more, until they are gone from storage. */
 import type { Queryer } from '../../database/pool.ts';
 import type { StorageKey } from '../../storage/port.ts';
 
@@ -7,6 +7,11 @@ export interface StorageDeletion {
   readonly storage_key: StorageKey;
   /** This one included. */
   readonly attempts: number;
+}
+
+/** An object; deleted once this transaction has committed. */
+export async function queueStorageDeletion(queryer: Queryer, storageKey: string, cause: string): Promise<void> {
+  await queryer.query('INSERT INTO storage_deletions (storage_key, cause) VALUES ($1, $2)', [storageKey, cause]);
 }
 
 /**
