@@ -174,12 +174,12 @@ export async function deleteExpiredUploads(queryer: Queryer, limit: number): Pro
   return rows.map((row) => row.storage_state);
 }
 
-/** Which of these places belong to no session, in one look at all of them. */
+/** Which of these places belong to no session, in one look at all of them. What a session knows of its place may say more than a listing. */
 export async function findAbandonedPlaces(queryer: Queryer, places: readonly UploadState[]): Promise<UploadState[]> {
   const rows = await queryer.query<{ position: number }>(
-    `SELECT place.position FROM unnest($1::jsonb[]) WITH ORDINALITY AS place (state, position)
-     WHERE NOT EXISTS (SELECT 1 FROM uploads WHERE storage_state = place.state)`,
-    [places.map((place) => JSON.stringify(place))],
+    `SELECT place.position FROM unnest($1::text[]) WITH ORDINALITY AS place (name, position)
+     WHERE NOT EXISTS (SELECT 1 FROM uploads WHERE storage_state ->> 'upload' = place.name)`,
+    [places.map((place) => place['upload'])],
   );
   return rows.map((row) => places[row.position - 1]!);
 }
