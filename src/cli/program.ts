@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { accessCommand } from './access.ts';
 import { apiCommand } from './api.ts';
 import { auditCommand } from './audit.ts';
+import { backupCommand } from './backup.ts';
 import { configCommand } from './config.ts';
 import { keyCommand } from './key.ts';
 import { memberCommand } from './member.ts';
@@ -46,6 +47,7 @@ export function createProgram(): Command {
     .addCommand(auditCommand())
     .addCommand(apiCommand())
     .addCommand(keyCommand())
+    .addCommand(backupCommand())
     .addCommand(configCommand())
     .addCommand(versionCommand());
 }

@@ -72,6 +72,8 @@ export const auditActions = {
 
   'signing_key.rotate': 'Another key signs access tokens from now on.',
   'signing_key.revoke': 'A signing key is no longer believed, and so no token that it signed.',
+  'storage.hold': 'Deletions from storage were held, for a backup.',
+  'storage.release': 'Deletions from storage go on.',
   'api.change': 'Something was asked of the management API that has no name of its own here.',
   'audit.export': 'The audit log was exported.',
   'audit.overflow': 'More attempts were denied than could be recorded one by one; the row counts those that were not.',

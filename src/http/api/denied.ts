@@ -67,6 +67,8 @@ export const auditActionOf: Readonly<Record<string, AuditAction>> = {
   revokeRobot: 'robot.revoke',
   rotateSigningKey: 'signing_key.rotate',
   revokeSigningKey: 'signing_key.revoke',
+  holdStorage: 'storage.hold',
+  releaseStorage: 'storage.release',
 };
 
 export interface DeniedParts {

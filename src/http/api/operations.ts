@@ -21,6 +21,7 @@ import { robotOperations } from './robots.ts';
 import { secondFactorOperations } from './second-factor.ts';
 import { sessionOperations } from './session.ts';
 import { signingKeyOperations } from './signing-keys.ts';
+import { storageHoldOperations } from './storage-hold.ts';
 import { teamOperations } from './teams.ts';
 import { tokenOperations } from './tokens.ts';
 import { userOperations } from './users.ts';
@@ -52,6 +53,7 @@ export function apiOperations(parts: ApiParts): readonly Operation[] {
     ...tokenOperations(config.tokens),
     ...robotOperations(lookup, config.tokens),
     ...signingKeyOperations(),
+    ...storageHoldOperations(),
     ...auditOperations({ database }),
     ...namespaceOperations(config),
     ...memberOperations(),
