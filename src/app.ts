@@ -156,8 +156,7 @@ export async function layFoundation(config: Config, logger: Logger): Promise<Fou
   const facts = await openFacts(config, logger);
   try {
     await migrateAll(facts.connection, logger);
-    const database = openDatabase(config, facts.connection, logger);
-    const admin = await prepareAdmin(config, database).finally(() => database.close());
+    const admin = await prepareAdmin(config, openDatabase(config, facts.connection, logger));
     return {
       ...admin,
       connection: facts.connection,
@@ -226,7 +225,10 @@ export async function startBerth(config: Config, logger: Logger): Promise<Runnin
   }
 }
 
-/** The administrator of the settings. A generated password is on disk before the account is made, or it could be lost between the two. */
+/**
+ * The administrator of the settings. A generated password is on disk before the account is made, or it could be lost
+ * between the two. Closes the database.
+ */
 async function prepareAdmin(
   config: Config,
   database: Database,
@@ -239,7 +241,11 @@ async function prepareAdmin(
     await chmod(file, 0o600);
     return generated;
   };
-  await ensureAdmin(database, username, password, generate);
+  try {
+    await ensureAdmin(database, username, password, generate);
+  } finally {
+    await database.close();
+  }
   // A password of the settings is the account's from now on; one that was generated once would only mislead.
   if (password !== undefined) await rm(file, { force: true });
   const kept = password === undefined && (await readFile(file, 'utf8').catch(() => undefined)) !== undefined;

@@ -10,6 +10,8 @@ export function configOf(values: SettingValues) {
   const { BERTH_SMTP_URL: smtpUrl, BERTH_MAIL_FROM: from, BERTH_PUBLIC_URL: publicUrl } = values;
   return Object.freeze({
     listen: Object.freeze(values.BERTH_LISTEN),
+    /** Processes that share the address. 1: there is only this one. */
+    workers: values.BERTH_WORKERS,
     publicUrl: values.BERTH_PUBLIC_URL,
     /** Paths of PEM files. */
     tls: cert === undefined || key === undefined ? undefined : Object.freeze({ cert, key }),
@@ -94,6 +96,7 @@ export function configOf(values: SettingValues) {
       headersTimeoutSeconds: values.BERTH_HEADERS_TIMEOUT_SECONDS,
       bodyIdleTimeoutSeconds: values.BERTH_BODY_IDLE_TIMEOUT_SECONDS,
       keepAliveTimeoutSeconds: values.BERTH_KEEPALIVE_TIMEOUT_SECONDS,
+      shutdownDrainSeconds: values.BERTH_SHUTDOWN_DRAIN_SECONDS,
       shutdownGraceSeconds: values.BERTH_SHUTDOWN_GRACE_SECONDS,
     }),
     gcReviewDelayHours: values.BERTH_GC_REVIEW_DELAY_HOURS,

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
-import { resolve } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ConfigError } from './config-error.ts';
 import { parseConfig, parseSettings } from './load.ts';
 import { settingNames, settingOf } from './settings.ts';
@@ -81,6 +83,79 @@ describe('sources', () => {
     };
     expect(problemsOf(env)).toEqual([]);
     expect(problemsOf({ BERTH_PORT: '5000' })).toHaveLength(1);
+  });
+});
+
+describe('secrets in files', () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'berth-secrets-'));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  function file(text: string, name = 'secret'): string {
+    writeFileSync(join(folder, name), text);
+    return join(folder, name);
+  }
+  const passwordIn = (text: string) => parseConfig({ BERTH_ADMIN_PASSWORD_FILE: file(text) }).admin.password;
+
+  test.each(['hunter2-hunter2', 'hunter2-hunter2\n', 'hunter2-hunter2\r\n'])('%j is read without its end', (text) =>
+    expect(passwordIn(text)).toBe('hunter2-hunter2'),
+  );
+
+  test('only the last end of a line is no part of it', () =>
+    expect(passwordIn(' hunter2-hunter2 \n')).toBe(' hunter2-hunter2 '));
+
+  test('every secret may be in one, and nothing else', () => {
+    for (const name of settingNames) {
+      const problems = problemsOf({ [`${name}_FILE`]: join(folder, 'absent') });
+      expect(problems[0]).toMatch(settingOf(name).secret ? /_FILE: there is no such file$/ : /_FILE is not a setting/);
+    }
+  });
+
+  test('berth.yaml may name one too, and the environment wins over it', () => {
+    const yaml = `BERTH_ADMIN_PASSWORD_FILE: ${file('hunter2-hunter2')}\n`;
+    const { config, inEffect } = parseSettings({}, yaml);
+    expect(config.admin.password).toBe('hunter2-hunter2');
+    expect(inEffect).toContainEqual({
+      name: 'BERTH_ADMIN_PASSWORD',
+      shown: '***',
+      source: 'BERTH_ADMIN_PASSWORD_FILE',
+    });
+    expect(parseConfig({ BERTH_ADMIN_PASSWORD: 'another one' }, yaml).admin.password).toBe('another one');
+    const other = { BERTH_ADMIN_PASSWORD_FILE: file('another one', 'other') };
+    expect(parseConfig(other, 'BERTH_ADMIN_PASSWORD: hunter2-hunter2\n').admin.password).toBe('another one');
+  });
+
+  test('what is wrong with them is said with all other problems, and says nothing of what they hold', () => {
+    const database = file('mysql://berth:hunter2-hunter2@db/berth\n', 'database');
+    const both = { BERTH_ADMIN_PASSWORD: 'hunter2-hunter2', BERTH_ADMIN_PASSWORD_FILE: file('hunter2-hunter2') };
+    expect(problemsOf({ ...both, BERTH_DATABASE_URL_FILE: database, BERTH_PAGE_SIZE_MAX: '0' })).toEqual([
+      'BERTH_DATABASE_URL (in BERTH_DATABASE_URL_FILE) is malformed: expected a postgres:// URL',
+      'BERTH_ADMIN_PASSWORD and BERTH_ADMIN_PASSWORD_FILE: expected one of them',
+      'BERTH_PAGE_SIZE_MAX is "0": expected a whole number from 1 to 100000',
+    ]);
+    expect(problemsOf({ BERTH_ADMIN_PASSWORD_FILE: file('\n') })).toEqual([
+      'BERTH_ADMIN_PASSWORD_FILE: the file is empty',
+    ]);
+    expect(problemsOf({}, `BERTH_ADMIN_PASSWORD_FILE: ${folder}\n`)).toEqual([
+      'BERTH_ADMIN_PASSWORD_FILE (in berth.yaml): it cannot be read (EISDIR)',
+    ]);
+    // A secret where its file should be named.
+    expect(problemsOf({ BERTH_ADMIN_PASSWORD_FILE: 'hunter2-hunter2' }).join()).not.toContain('hunter2');
+  });
+});
+
+describe('the texts of what is set', () => {
+  test('make the same settings again, wherever they came from', () => {
+    const env = { BERTH_LISTEN: '[::1]:8080', BERTH_ADMIN_PASSWORD: 'hunter2-hunter2', PATH: '/bin' };
+    const { config, texts } = parseSettings(env, 'BERTH_TOKEN_TTL_SECONDS: 600\n');
+    expect(texts).toEqual({
+      BERTH_LISTEN: '[::1]:8080',
+      BERTH_ADMIN_PASSWORD: 'hunter2-hunter2',
+      BERTH_TOKEN_TTL_SECONDS: '600',
+    });
+    expect(JSON.stringify(parseConfig(texts))).toBe(JSON.stringify(config));
   });
 });
 
@@ -196,6 +271,19 @@ describe('values', () => {
   ])('BERTH_SMTP_URL %s is refused', (text) =>
     expect(settingOf('BERTH_SMTP_URL').type.safeParse(text).success).toBe(false),
   );
+
+  test('as many workers as there are processors, or as many as one says', () => {
+    expect(parseConfig({ BERTH_WORKERS: 'auto' }).workers).toBe(availableParallelism());
+    expect(parseConfig({ BERTH_WORKERS: '4' }).workers).toBe(4);
+    for (const text of ['0', '257', 'many']) expect(problemsOf({ BERTH_WORKERS: text })).toHaveLength(1);
+  });
+
+  test('several workers cannot keep blobs in the memory of each', () => {
+    expect(problemsOf({ BERTH_WORKERS: '2', BERTH_STORAGE: 'memory' })).toEqual([
+      'BERTH_STORAGE is "memory": expected another, because each of several BERTH_WORKERS has a memory of its own',
+    ]);
+    expect(problemsOf({ BERTH_WORKERS: '1', BERTH_STORAGE: 'memory' })).toEqual([]);
+  });
 
   test('a trusted proxy is recognized in every form of its address', () => {
     const { trustedProxies } = parseConfig({ BERTH_TRUSTED_PROXIES: '10.0.0.1, fd00::/8' });

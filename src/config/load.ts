@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { ConfigError } from './config-error.ts';
 import { configOf, type Config } from './config.ts';
 import { nearest } from './nearest.ts';
+import { readSecretFile, secretFileNames } from './secret-file.ts';
 import { isSettingName, settingNames, settingOf, type SettingName, type SettingValues } from './settings.ts';
 import { readYamlSettings } from './yaml-file.ts';
 
@@ -12,12 +13,14 @@ export interface SettingInEffect {
   readonly name: SettingName;
   /** `***` for a secret; undefined where nothing is set and there is no default. */
   readonly shown: string | undefined;
-  readonly source: 'environment' | 'berth.yaml' | 'default';
+  readonly source: 'environment' | 'berth.yaml' | `${SettingName}_FILE` | 'default';
 }
 
 export interface LoadedSettings {
   readonly config: Config;
   readonly inEffect: readonly SettingInEffect[];
+  /** What was set, as {@link parseConfig} reads it, secrets included: for a process that must have the very same settings. */
+  readonly texts: Readonly<Record<string, string>>;
 }
 
 /** @throws ConfigError with every problem at once */
@@ -32,39 +35,64 @@ export function loadSettings(): LoadedSettings {
 export const parseConfig = (env: Environment, yamlText?: string): Config => parseSettings(env, yamlText).config;
 
 /**
- * Environment first, then the file, then the default; what is empty counts as unset.
+ * Environment first, then the file, then the default; what is empty counts as unset. Of a secret, each of them may name a
+ * file instead.
  * @throws ConfigError with every problem at once
  */
 export function parseSettings(env: Environment, yamlText = ''): LoadedSettings {
   const file = readYamlSettings(yamlText);
   const problems = [...file.problems, ...unknownNames(env, file.texts)];
   const values: Partial<Record<SettingName, unknown>> = {};
+  const texts: Record<string, string> = {};
   const inEffect: SettingInEffect[] = [];
 
   for (const name of settingNames) {
-    const { type, secret, default: fallback } = settingOf(name);
-    const { text, source } = find(name, env, file.texts, fallback);
+    const { type, secret } = settingOf(name);
+    const { text, source, problem } = find(name, env, file.texts);
+    if (problem !== undefined) problems.push(problem);
     inEffect.push({ name, source, shown: text !== undefined && secret ? '***' : text });
     if (text === undefined) continue;
+    if (source !== 'default') texts[name] = text;
     const result = type.safeParse(text);
     if (result.success) values[name] = result.data;
     else problems.push(`${describe(name, source, secret ? undefined : text)}: expected ${type.description}`);
   }
-  problems.push(...disagreements(inEffect));
+  problems.push(...disagreements(inEffect), ...disagreementsOf(values));
   if (problems.length > 0) throw new ConfigError(problems);
   // Each name was parsed by its own schema row, or problems would not be empty.
-  return { config: configOf(values as SettingValues), inEffect };
+  return { config: configOf(values as SettingValues), inEffect, texts };
 }
 
-function find(name: SettingName, env: Environment, file: ReadonlyMap<string, string>, fallback: string | undefined) {
-  if (env[name]) return { text: env[name], source: 'environment' } as const;
-  const inFile = file.get(name);
-  if (inFile) return { text: inFile, source: 'berth.yaml' } as const;
-  return { text: fallback, source: 'default' } as const;
+interface Found {
+  readonly text: string | undefined;
+  readonly source: SettingInEffect['source'];
+  readonly problem?: string;
 }
+
+function find(name: SettingName, env: Environment, file: ReadonlyMap<string, string>): Found {
+  const { secret, default: fallback } = settingOf(name);
+  for (const [source, textOf] of [
+    ['environment', (key: string) => env[key]],
+    ['berth.yaml', (key: string) => file.get(key)],
+  ] as const) {
+    const text = textOf(name) || undefined;
+    const path = secret ? textOf(`${name}_FILE`) || undefined : undefined;
+    if (path === undefined && text === undefined) continue;
+    if (path === undefined) return { text, source };
+    if (text !== undefined)
+      return { text, source, problem: `${name} and ${name}_FILE${placeOf(source)}: expected one of them` };
+    const read = readSecretFile(path);
+    if ('text' in read) return { text: read.text, source: `${name}_FILE` };
+    // The path is not repeated: it may be the secret itself, put there by mistake.
+    return { text: undefined, source, problem: `${name}_FILE${placeOf(source)}: ${read.problem}` };
+  }
+  return { text: fallback, source: 'default' };
+}
+
+const placeOf = (source: SettingInEffect['source']): string => (source === 'environment' ? '' : ` (in ${source})`);
 
 function describe(name: string, source: SettingInEffect['source'], text?: string): string {
-  const place = source === 'berth.yaml' ? ' (in berth.yaml)' : '';
+  const place = placeOf(source);
   return text === undefined ? `${name}${place} is malformed` : `${name}${place} is ${JSON.stringify(text)}`;
 }
 
@@ -84,17 +112,22 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
   return problems;
 }
 
+/** The same, about what their texts were parsed to. */
+function disagreementsOf({ BERTH_WORKERS, BERTH_STORAGE }: Partial<Record<SettingName, unknown>>): string[] {
+  if (BERTH_STORAGE !== 'memory' || BERTH_WORKERS === undefined || BERTH_WORKERS === 1) return [];
+  return ['BERTH_STORAGE is "memory": expected another, because each of several BERTH_WORKERS has a memory of its own'];
+}
+
 function unknownNames(env: Environment, file: ReadonlyMap<string, string>): string[] {
   const fromEnvironment = Object.entries(env)
     .filter(([name, text]) => name.startsWith('BERTH_') && !isServiceLink(name, text ?? ''))
     .map(([name]) => ({ name, source: 'environment' }) as const);
   const fromFile = [...file.keys()].map((name) => ({ name, source: 'berth.yaml' }) as const);
   return [...fromEnvironment, ...fromFile]
-    .filter(({ name }) => !isSettingName(name))
+    .filter(({ name }) => !isSettingName(name) && !secretFileNames.includes(name))
     .map(({ name, source }) => {
-      const known = nearest(name, settingNames);
-      const place = source === 'berth.yaml' ? ' (in berth.yaml)' : '';
-      return `${name}${place} is not a setting of Berth${known === undefined ? '' : `; did you mean ${known}?`}`;
+      const known = nearest(name, [...settingNames, ...secretFileNames]);
+      return `${name}${placeOf(source)} is not a setting of Berth${known === undefined ? '' : `; did you mean ${known}?`}`;
     });
 }
 

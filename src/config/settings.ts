@@ -42,6 +42,11 @@ const settings = {
     type: value.addressSet,
     doc: 'The proxies whose `X-Forwarded-*` headers are believed. Unset: none.',
   },
+  BERTH_WORKERS: {
+    type: value.workerCount,
+    default: '1',
+    doc: 'How many processes share the address, so that all processors of a machine are used. Each has connections to PostgreSQL and caches of its own, and, while `BERTH_RATE_LIMIT_STORE` is `memory`, limits of its own.',
+  },
 
   // Where it keeps things
   BERTH_DATA_DIR: {
@@ -319,11 +324,17 @@ const settings = {
     unit: 'seconds',
     doc: 'How long an idle connection is kept open.',
   },
+  BERTH_SHUTDOWN_DRAIN_SECONDS: {
+    type: value.wholeNumber(0, 3600),
+    default: '0',
+    unit: 'seconds',
+    doc: 'How long `/readyz` says 503 after SIGTERM while new requests are still served, so that a load balancer can stop sending them. 0: none are, from the first moment.',
+  },
   BERTH_SHUTDOWN_GRACE_SECONDS: {
     type: value.wholeNumber(0, 3600),
     default: '30',
     unit: 'seconds',
-    doc: 'How long running requests may take to end after SIGTERM.',
+    doc: 'How long running requests may take to end after SIGTERM, once no new ones are served.',
   },
   BERTH_GC_REVIEW_DELAY_HOURS: {
     type: value.wholeNumber(1, 24 * 365),

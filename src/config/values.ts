@@ -1,4 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { parseAddressSet } from './address-set.ts';
@@ -36,6 +37,13 @@ export const wholeNumber = (min: number, max: number): z.ZodType<number, string>
     const number = Number(value);
     return /^\d{1,16}$/.test(value) && number >= min && number <= max ? number : undefined;
   });
+
+/** How many processes; `auto` is one for each processor that this process may use. */
+export const workerCount = parsed('auto | a whole number from 1 to 256', (value) => {
+  if (value === 'auto') return availableParallelism();
+  const number = Number(value);
+  return /^\d{1,3}$/.test(value) && number >= 1 && number <= 256 ? number : undefined;
+});
 
 /** An address to listen on. Port 0 lets the system choose one. */
 export const listenAddress = parsed('host:port or [IPv6 address]:port', (value) => {
