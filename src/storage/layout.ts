@@ -76,3 +76,11 @@ export function uploadNameOf(state: UploadState): UploadName {
   if (typeof name === 'string' && isUploadName(name)) return name;
   throw new MalformedKeyError(`not an upload's state: ${JSON.stringify(state)}`);
 }
+
+/** Whether a key or a state is one of those that this file makes. */
+export function recognizes(thing: string | UploadState): boolean {
+  if (typeof thing === 'string') return isObjectKey(thing);
+  const { upload } = thing;
+  // Other back ends remember more than a name.
+  return Object.keys(thing).length === 1 && typeof upload === 'string' && isUploadName(upload);
+}

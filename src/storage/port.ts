@@ -97,6 +97,11 @@ export interface WriterOptions {
 /** A place for the bytes of blobs. */
 export interface BlobStore {
   /**
+   * Whether a key or a state has the form of this back end's own, without looking for its bytes. MUST NOT be true of what
+   * another kind of back end has made.
+   */
+  recognizes(thing: StorageKey | UploadState): boolean;
+  /**
    * A new place for an upload's bytes. MUST differ from the place of every earlier call, also for the same upload id (a
    * stalled writer may still write into the old one). Does no I/O that could fail for lack of room.
    */

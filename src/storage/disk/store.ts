@@ -8,6 +8,7 @@ import {
   newUploadName,
   objectKey,
   parseObjectKey,
+  recognizes,
   stateOf,
   uploadNameOf,
   uploadPath,
@@ -35,6 +36,10 @@ export class DiskBlobStore implements BlobStore {
   /** `root`: the folder that holds everything; `start` makes it. Several processes may use it at once. */
   constructor(root: string) {
     this.#root = root;
+  }
+
+  recognizes(thing: StorageKey | UploadState): boolean {
+    return recognizes(thing);
   }
 
   begin(uploadId: string): UploadState {

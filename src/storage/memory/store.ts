@@ -1,6 +1,6 @@
 /** Blobs in this process's memory, gone with it: for tests, and the proof that the port fits more than a disk. */
 import type { Digest } from '../../oci/digest.ts';
-import { newUploadName, objectKey, parseObjectKey, stateOf, uploadNameOf } from '../layout.ts';
+import { newUploadName, objectKey, parseObjectKey, recognizes, stateOf, uploadNameOf } from '../layout.ts';
 import type { UploadName } from '../layout.ts';
 import { ObjectMissingError, ObjectSizeError, StorageFullError } from '../port.ts';
 import type {
@@ -30,6 +30,10 @@ export class MemoryBlobStore implements BlobStore {
   /** With more than `bytesMax` bytes in all, uploads and objects, it is full. */
   constructor(options: { readonly bytesMax?: number } = {}) {
     this.#bytesMax = options.bytesMax ?? Number.POSITIVE_INFINITY;
+  }
+
+  recognizes(thing: StorageKey | UploadState): boolean {
+    return recognizes(thing);
   }
 
   begin(uploadId: string): UploadState {
