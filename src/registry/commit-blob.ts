@@ -4,7 +4,7 @@ import type { Actor } from '../events/actor.ts';
 import { recordAudit } from '../events/audit.ts';
 import { digestToBytes, type Digest } from '../oci/digest.ts';
 import type { RepositoryName } from '../oci/reference.ts';
-import type { BlobStore, UploadState } from '../storage/port.ts';
+import type { BlobStore, StorageKey, UploadState } from '../storage/port.ts';
 import type { Repositories } from './repositories.ts';
 import { insertLink, insertOrShareBlob } from './sql/blobs.ts';
 import { queueLinkReviews } from './sql/reviews.ts';
@@ -30,18 +30,25 @@ export interface CommitBlobParts {
   readonly reviewDelayHours: number;
 }
 
-export type CommitBlob = (upload: FinishedUpload, endSession?: (queryer: Queryer) => Promise<void>) => Promise<void>;
+export interface CommitSteps {
+  /** Looks at the object before anything names it; when it throws nothing does. */
+  readonly check?: (key: StorageKey) => Promise<void>;
+  /** Runs in the blob's transaction; when it throws nothing has happened but an object that nothing names. */
+  readonly endSession: (queryer: Queryer) => Promise<void>;
+}
+
+export type CommitBlob = (upload: FinishedUpload, steps: CommitSteps) => Promise<void>;
 
 /**
- * Commits bytes whose digest and size have been checked, and links them to the repository.
+ * Commits bytes whose digest and size have been checked, or will be by `check`, and links them to the repository.
  *
  * A crash between the two steps leaves an object that nothing names (the reconciler finds it), never a blob without
  * bytes. When the same digest is committed twice at once the first copy stays, and the other is queued for deletion.
- * @param endSession runs in the same transaction; when it throws nothing has happened but an object that nothing names
  */
 export function createCommitBlob({ database, store, repositories, reviewDelayHours }: CommitBlobParts): CommitBlob {
-  return async (upload, endSession) => {
+  return async (upload, { check, endSession }) => {
     const key = await store.commit(upload.state, upload.digest, upload.size);
+    await check?.(key);
     const digest = digestToBytes(upload.digest);
     await database.transaction(async (queryer) => {
       const { id: repositoryId, namespaceId } = await repositories.ensure(queryer, upload.name, upload.actor);
@@ -57,7 +64,7 @@ export function createCommitBlob({ database, store, repositories, reviewDelayHou
         after: { size: upload.size },
         outcome: 'done',
       });
-      await endSession?.(queryer);
+      await endSession(queryer);
     });
   };
 }

@@ -1,34 +1,43 @@
 /** The end of an upload: its last bytes, its digest, and the blob that it becomes. A crash between any two steps leaves a session that can still be ended. */
 import { randomUUID } from 'node:crypto';
-import type { Database, Queryer } from '../database/pool.ts';
-import { digestAlgorithm, type Digest } from '../oci/digest.ts';
+import type { Database } from '../database/pool.ts';
+import { createDigester, digestAlgorithm, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
-import { ObjectMissingError, ObjectSizeError, type BlobStore, type UploadState } from '../storage/port.ts';
-import type { BlobTarget, CommitBlob } from './commit-blob.ts';
-import { deleteLeasedUpload, recordProgress } from './sql/uploads.ts';
-import { takenOver, type Lease } from './upload-lease.ts';
-import { refuseOtherLength, type Chunk, type Place, type Places } from './upload-place.ts';
+import {
+  ObjectMissingError,
+  ObjectSizeError,
+  UploadUnreadableError,
+  type BlobStore,
+  type StorageKey,
+  type UploadState,
+} from '../storage/port.ts';
+import type { BlobTarget, CommitBlob, CommitSteps } from './commit-blob.ts';
+import { placesInRows, refuseOtherLength, type Chunk, type Place, type Places } from './upload-place.ts';
+import { takenOver, type Lease, type Leases, type SessionLease } from './upload-lease.ts';
 
 export interface EndUploadParts {
   readonly database: Database;
   readonly store: BlobStore;
+  readonly leases: Leases;
   readonly places: Places;
   readonly commitBlob: CommitBlob;
   readonly expiryHours: number;
 }
 
 export interface EndUpload {
-  /** Makes what was received part of the session. @throws RegistryError `uploadBusy` when the lease was lost */
-  record(lease: Lease, place: Place, keepLease: boolean): Promise<UploadState>;
+  /** Makes what was received part of the session, and gives the lease back. @throws RegistryError `uploadBusy` when the lease was lost */
+  record(lease: SessionLease, place: Place): Promise<void>;
   /** Ends a leased session, with a last chunk or without. The lease is gone with it. @throws as `Uploads.complete` */
-  complete(lease: Lease, target: BlobTarget, chunk: Chunk): Promise<void>;
+  complete(lease: SessionLease, target: BlobTarget, chunk: Chunk): Promise<void>;
+  /** Ends a leased session without a blob. @throws RegistryError `uploadBusy` when the lease was lost */
+  cancel(lease: Lease): Promise<void>;
   /** Makes a blob of one body, without a session. @throws as `Uploads.putWhole` */
   whole(target: BlobTarget, chunk: Chunk): Promise<void>;
 }
 
-const noSignal = new AbortController().signal;
+export function createEndUpload(parts: EndUploadParts): EndUpload {
+  const { database, store, leases, places, commitBlob, expiryHours } = parts;
 
-export function createEndUpload({ database, store, places, commitBlob, expiryHours }: EndUploadParts): EndUpload {
   /** Makes the writer's bytes durable; when that fails, a place that nothing names yet is freed. */
   async function finish(place: Place, options?: { readonly committing: boolean }): Promise<UploadState> {
     try {
@@ -39,30 +48,38 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
     }
   }
 
-  async function record({ row, token }: Lease, place: Place, keepLease: boolean): Promise<UploadState> {
+  async function record(
+    lease: SessionLease,
+    place: Place,
+    { keepLease, closed }: { readonly keepLease: boolean; readonly closed: boolean },
+  ): Promise<UploadState> {
     const state = await finish(place);
-    const progress = { offset: place.digester.bytes, digest: place.digester.digest(), state };
-    const options = { expiryHours, keepLease };
-    if (!(await recordProgress(database, row.id, token, progress, options))) {
+    const { bytes: offset } = place.digester;
+    const digest = place.digester.digest();
+    const { replaces } = place;
+    // Its old writer may wake and make an object of it; known by its row alone, it is freed when the session has ended.
+    const isLeft = replaces !== null && store.objectOf(replaces) !== null;
+    const otherPlaces = [...withoutThoseOf(place, lease), ...(isLeft ? [replaces] : [])];
+    if (!(await lease.record({ offset, digest, state, otherPlaces, closed }, { expiryHours, keepLease }))) {
       await places.discard(place);
       throw takenOver();
     }
-    if (place.replaces !== null) await store.abort(place.replaces);
+    if (replaces !== null && !isLeft) await store.abort(replaces);
     return state;
   }
 
-  const endSession =
-    ({ row, token }: Lease) =>
-    async (queryer: Queryer): Promise<void> => {
-      if (!(await deleteLeasedUpload(queryer, row.id, token))) throw takenOver();
-    };
+  /** The session ends with the blob; what else was begun for it is left to the sweep. */
+  const ending = (lease: Lease, otherPlaces = lease.otherPlaces): CommitSteps => ({
+    endSession: (queryer) => lease.end(queryer, otherPlaces),
+  });
 
-  /** Receives the end of a blob and checks all of it; what does not match counts for nothing. */
+  /** Receives the end of a blob and checks all of it, as far as it can be known yet; what does not match counts for nothing. */
   async function receiveAll(place: Place, chunk: Chunk, digest: Digest, signal: AbortSignal): Promise<void> {
     const { interrupted } = await places.receive(place, chunk, signal);
     try {
       if (interrupted !== undefined) throw interrupted;
-      refuseMismatch(digest, place.digester.digest(), place.digester.bytes);
+      const received = place.digester.digest();
+      if (received !== null) refuseMismatch(digest, received, place.digester.bytes);
     } catch (error) {
       await places.discard(place);
       throw error;
@@ -70,79 +87,146 @@ export function createEndUpload({ database, store, places, commitBlob, expiryHou
   }
 
   /** Makes a blob of bytes that no session was told of: all of them came in this request. */
-  async function commitAtOnce(place: Place, target: BlobTarget, lease?: Lease): Promise<void> {
+  async function commitAtOnce(place: Place, target: BlobTarget, lease: Lease): Promise<void> {
     const state = await finish(place, { committing: true });
     try {
-      await commitBlob({ ...target, size: place.digester.bytes, state }, lease && endSession(lease));
+      const steps = ending(lease, withoutThoseOf(place, lease));
+      await commitBlob({ ...target, size: place.digester.bytes, state }, steps);
     } catch (error) {
       await places.discard(place);
       throw error;
     }
   }
 
-  /** Ends a session that gets a last chunk, that never had a byte, or whose last writer may still wake. */
-  async function completeWith(chunk: Chunk, lease: Lease, target: BlobTarget): Promise<void> {
-    const { row } = lease;
-    const place = await places.open(row, digestAlgorithm(target.digest), lease.signal);
-    await receiveAll(place, chunk, target.digest, lease.signal);
-    if (row.byte_offset === 0) return commitAtOnce(place, target, lease);
-    // Recorded before the bytes move to their final place: a crash from here on leaves a session that a PUT without a body
-    // ends, instead of one whose acknowledged bytes are nowhere.
-    const state = await record(lease, place, true);
-    await commitBlob({ ...target, size: place.digester.bytes, state }, endSession(lease));
+  /** Makes a blob of recorded bytes that have this digest, or, where nobody knows it yet, turn out to have it. */
+  async function commitRecorded(
+    lease: SessionLease,
+    target: BlobTarget,
+    recorded: { readonly state: UploadState; readonly size: number; readonly isKnown: boolean },
+  ): Promise<void> {
+    const { state, size, isKnown } = recorded;
+    const check = (key: StorageKey): Promise<void> => checkObject(lease, target.digest, key, { state, size });
+    await commitBlob({ ...target, size, state }, { ...ending(lease), ...(!isKnown && { check }) });
   }
 
-  /** False when the bytes have left their place: whoever died holding the lease had stored them, but not said so. */
-  async function completedByCopy(chunk: Chunk, lease: Lease, target: BlobTarget): Promise<boolean> {
+  /** Reads an object back. Should it have another digest, that is recorded: it need not be read again. */
+  async function checkObject(
+    lease: SessionLease,
+    expected: Digest,
+    key: StorageKey,
+    { state, size }: { readonly state: UploadState; readonly size: number },
+  ): Promise<void> {
+    const digester = createDigester(digestAlgorithm(expected));
+    for await (const bytes of await store.read(key, { start: 0, length: size })) {
+      lease.signal.throwIfAborted();
+      digester.update(bytes);
+    }
+    const digest = digester.digest();
+    if (digest === expected) return;
+    const progress = { offset: size, digest, state, otherPlaces: lease.otherPlaces, closed: true };
+    await lease.record(progress, { expiryHours, keepLease: true });
+    refuseMismatch(expected, digest, size);
+  }
+
+  /** Ends a session that gets a last chunk, that never had a byte, or whose last writer may still wake. */
+  async function completeWith(place: Place, chunk: Chunk, lease: SessionLease, target: BlobTarget): Promise<void> {
+    await receiveAll(place, chunk, target.digest, lease.signal);
+    if (lease.row.byte_offset === 0) return commitAtOnce(place, target, lease);
+    const isKnown = place.digester.digest() !== null;
+    // Recorded before the bytes move to their final place: a crash from here on leaves a session that a PUT without a body
+    // ends, instead of one whose acknowledged bytes are nowhere.
+    const state = await record(lease, place, { keepLease: true, closed: !isKnown });
+    await commitRecorded(lease, target, { state, size: place.digester.bytes, isKnown });
+  }
+
+  /**
+   * False where bytes cannot be copied: they have left their place, for whoever died holding the lease had stored them, but
+   * not said so; or the store gives none back before they are an object, and keeps a writer that wakes away from it.
+   */
+  async function completedByCopy(chunk: Chunk, lease: SessionLease, target: BlobTarget): Promise<boolean> {
     try {
-      await completeWith(chunk, lease, target);
+      await completeWith(await places.copy(lease, digestAlgorithm(target.digest)), chunk, lease, target);
       return true;
     } catch (error) {
-      if (error instanceof ObjectMissingError) return false;
+      if (error instanceof ObjectMissingError || error instanceof UploadUnreadableError) return false;
       throw error;
     }
   }
 
-  /** Ends a session that has all its bytes. Their digest is known; none is read again unless the algorithm is another one. */
-  async function completeReceived(state: UploadState, lease: Lease, target: BlobTarget): Promise<void> {
-    const { row, token } = lease;
+  /** Ends a session that has all its bytes. Where their digest is known none is read again. */
+  async function completeReceived(state: UploadState, lease: SessionLease, target: BlobTarget): Promise<void> {
+    const { row } = lease;
     const { digest } = target;
     const size = row.byte_offset;
-    refuseMismatch(digest, await places.digestSoFar(row, digestAlgorithm(digest), lease.signal), size);
-    if (row.algorithm !== digestAlgorithm(digest)) {
-      // As above: after a crash this digest must be known without the bytes.
-      const options = { expiryHours, keepLease: true };
-      if (!(await recordProgress(database, row.id, token, { offset: size, digest, state }, options))) throw takenOver();
+    const received = await places.digestSoFar(row, digestAlgorithm(digest), lease.signal);
+    if (received !== null) refuseMismatch(digest, received, size);
+    const isKnown = received !== null;
+    if (!isKnown || row.algorithm !== digestAlgorithm(digest)) {
+      // As above: after a crash this digest must be known without the bytes, or that they may be an object already.
+      const progress = { offset: size, digest: received, state, otherPlaces: lease.otherPlaces, closed: !isKnown };
+      if (!(await lease.record(progress, { expiryHours, keepLease: true }))) throw takenOver();
     }
     try {
-      await commitBlob({ ...target, size, state }, endSession(lease));
+      await commitRecorded(lease, target, { state, size, isKnown });
     } catch (error) {
       if (!(error instanceof ObjectSizeError)) throw error;
       // A chunk that was refused left its bytes behind those that count.
       const writer = await store.openWriter(state, size);
       const trimmed = await writer.finish({ committing: true });
-      await commitBlob({ ...target, size, state: trimmed }, endSession(lease));
+      await commitRecorded(lease, target, { state: trimmed, size, isKnown });
     }
   }
 
   return {
-    record,
+    record: async (lease, place) => void (await record(lease, place, { keepLease: false, closed: false })),
+
     async complete(lease, target, chunk) {
       const { row } = lease;
       if (chunk.body !== null || row.storage_state === null) {
-        await completeWith(chunk, lease, target);
+        await completeWith(await places.open(lease, digestAlgorithm(target.digest)), chunk, lease, target);
       } else {
         refuseOtherLength(chunk, 0);
         if (!row.taken_over || !(await completedByCopy(chunk, lease, target)))
           await completeReceived(row.storage_state, lease, target);
       }
     },
+
+    async cancel(lease) {
+      const { storage_state: state } = lease.row;
+      const left = placesInRows(store, lease.row);
+      if (left.length > 0) await database.transaction((queryer) => lease.end(queryer, left));
+      else await lease.end(database, []);
+      lease.settled();
+      if (state !== null && left.length === 0) await store.abort(state);
+    },
+
     async whole(target, chunk) {
-      const place = await places.create(randomUUID(), digestAlgorithm(target.digest));
-      await receiveAll(place, chunk, target.digest, noSignal);
-      await commitAtOnce(place, target);
+      const { credentialId, userId } = target.actor;
+      const algorithm = digestAlgorithm(target.digest);
+      const { name } = target;
+      const lease = leases.alone({
+        id: randomUUID(),
+        name,
+        credentialId: credentialId!,
+        userId,
+        algorithm,
+        expiryHours,
+      });
+      try {
+        const place = await places.open(lease, algorithm);
+        await receiveAll(place, chunk, target.digest, lease.signal);
+        await commitAtOnce(place, target, lease);
+        lease.settled();
+      } finally {
+        await lease.release();
+      }
     },
   };
+}
+
+/** What the session has beside what this place has become. */
+function withoutThoseOf(place: Place, lease: Lease): UploadState[] {
+  return lease.otherPlaces.filter((other) => !place.noted.includes(other));
 }
 
 function refuseMismatch(expected: Digest, actual: Digest, size: number): void {

@@ -20,7 +20,7 @@ function gatherBytes(): number {
 
 export interface ReceiveOptions {
   readonly writer: UploadWriter;
-  readonly digester: Digester;
+  readonly digester: Pick<Digester, 'update' | 'bytes'>;
   /** Told of each buffer of the body that has been hashed and stored, and is not needed any more. */
   readonly release?: ((buffer: Buffer) => void) | undefined;
   /** Bytes that may still come before the blob is larger than allowed. */

@@ -3,14 +3,16 @@
  * its process dies between two steps: what was not finished is found again, and finished, by the next run.
  */
 import type { Database } from '../database/pool.ts';
-import type { BlobStore, UploadState } from '../storage/port.ts';
+import type { BlobStore, StorageKey, UploadState } from '../storage/port.ts';
 import {
   findKeysInUse,
   forgetStorageDeletions,
+  queuePlaceDeletions,
   takeStorageDeletions,
   type StorageDeletion,
 } from './sql/storage-deletions.ts';
-import { deleteExpiredUploads, findAbandonedPlaces } from './sql/uploads.ts';
+import { deleteExpiredUploads, findAbandonedPlaces, type SessionPlaces } from './sql/uploads.ts';
+import { placesInRows } from './upload-place.ts';
 
 /** What a run did. Failures of single items end no run: they are left to a later one. */
 export interface Swept {
@@ -24,7 +26,8 @@ export interface Swept {
 export interface Sweep {
   /**
    * Ends the sessions that have expired and frees their bytes. The row goes first: from then on nobody can go on with the
-   * upload. A crash before the bytes are gone leaves them to `abandonedUploads`.
+   * upload. A crash before the bytes are gone leaves them to `abandonedUploads`; places that only rows know of are left to
+   * `queuedDeletions` with the row.
    */
   expiredUploads(signal: AbortSignal): Promise<Swept>;
   /**
@@ -34,8 +37,9 @@ export interface Sweep {
    */
   abandonedUploads(signal: AbortSignal): Promise<Swept>;
   /**
-   * Deletes the objects of `storage_deletions`. A row goes only after its object; a crash in between has the next run delete
-   * the object again, which is no error, as no key is ever used twice.
+   * Deletes what `storage_deletions` names: objects, and places of uploads with the objects that they became, unless a blob has
+   * those. A row goes only after its bytes; a crash in between has the next run delete them again, which is no error, as no
+   * key and no place is ever used twice.
    */
   queuedDeletions(signal: AbortSignal): Promise<Swept>;
 }
@@ -60,26 +64,49 @@ export function createSweep({ database, store, uploadExpiryHours }: SweepParts):
     await tally.each(abandoned, signal, (place) => store.abort(place));
   }
 
-  async function deleteObjects(taken: readonly StorageDeletion[], tally: Tally, signal: AbortSignal): Promise<void> {
-    // Nothing queues a key that a blob has. Should a fault ever do so, an object too many is better than a blob without bytes.
-    const inUse = new Set(await findKeysInUse(database, keysOf(taken)));
-    const gone = await tally.each(taken, signal, async ({ storage_key: key }) => {
-      if (inUse.has(key)) throw new Error(`${key} is queued for deletion, but a blob has it; it is kept`);
-      await store.delete(key);
+  async function deleteQueued(taken: readonly StorageDeletion[], tally: Tally, signal: AbortSignal): Promise<void> {
+    const objectOf = (deletion: StorageDeletion): StorageKey | null =>
+      deletion.storage_key ?? store.objectOf(deletion.upload_state);
+    // No blob can get the object of a place any more: only the transaction that ends its session could have made one.
+    const inUse = new Set(
+      await findKeysInUse(
+        database,
+        taken.map(objectOf).filter((key) => key !== null),
+      ),
+    );
+    const gone = await tally.each(taken, signal, async (deletion) => {
+      const key = objectOf(deletion);
+      const isUsed = key !== null && inUse.has(key);
+      // Nothing queues a key that a blob has. Should a fault ever do so, an object too many is better than a blob without bytes.
+      if (isUsed && deletion.storage_key !== null)
+        throw new Error(`${key} is queued for deletion, but a blob has it; it is kept`);
+      if (deletion.upload_state !== null) await store.abort(deletion.upload_state);
+      if (key !== null && !isUsed) await store.delete(key);
     });
     if (gone.length > 0) await forgetStorageDeletions(database, idsOf(gone));
+  }
+
+  /** Ends some sessions, and leaves what only their rows know of to `queuedDeletions`. */
+  async function endExpired(): Promise<{ session: SessionPlaces; isLeft: boolean }[]> {
+    return database.transaction(async (queryer) => {
+      const sessions = await deleteExpiredUploads(queryer, batchSize);
+      const left = sessions.map((session) => placesInRows(store, session));
+      const queued = left.flat();
+      if (queued.length > 0) await queuePlaceDeletions(queryer, queued, 'its upload has expired');
+      return sessions.map((session, index) => ({ session, isLeft: left[index]!.length > 0 }));
+    });
   }
 
   return {
     async expiredUploads(signal) {
       const tally = new Tally();
       while (!signal.aborted) {
-        const places = await deleteExpiredUploads(database, batchSize);
+        const ended = await endExpired();
         // Not ended by the signal: with their rows gone nobody else knows of these places for a day.
-        await tally.each(places, never, async (place) => {
-          if (place !== null) await store.abort(place);
+        await tally.each(ended, never, async ({ session: { storage_state: place }, isLeft }) => {
+          if (place !== null && !isLeft) await store.abort(place);
         });
-        if (places.length < batchSize) break;
+        if (ended.length < batchSize) break;
       }
       return tally;
     },
@@ -105,7 +132,7 @@ export function createSweep({ database, store, uploadExpiryHours }: SweepParts):
       while (!signal.aborted) {
         const taken = await takeStorageDeletions(database, batchSize);
         const doneBefore = tally.done;
-        await deleteObjects(taken, tally, signal);
+        await deleteQueued(taken, tally, signal);
         // A storage that refuses a whole batch is asked again later, not for everything that waits.
         if (taken.length < batchSize || tally.done === doneBefore) break;
       }
@@ -139,5 +166,4 @@ class Tally implements Swept {
   }
 }
 
-const keysOf = (deletions: readonly StorageDeletion[]) => deletions.map((deletion) => deletion.storage_key);
 const idsOf = (deletions: readonly StorageDeletion[]) => deletions.map((deletion) => deletion.id);

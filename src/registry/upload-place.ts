@@ -1,11 +1,12 @@
 /** The place where an upload's bytes gather: opened so that place, writer and hash agree on the same first bytes. */
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
-import { createDigester, digestFromBytes, type Digest, type DigestAlgorithm, type Digester } from '../oci/digest.ts';
+import { createDigester, digestFromBytes, type Digest, type DigestAlgorithm } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
-import type { BlobStore, UploadState, UploadWriter } from '../storage/port.ts';
+import { UploadUnreadableError, type BlobStore, type UploadState, type UploadWriter } from '../storage/port.ts';
 import { receive, type Received } from './receive.ts';
-import type { LeasedRow, UploadRow } from './sql/uploads.ts';
+import type { SessionPlaces, UploadRow } from './sql/uploads.ts';
+import type { Lease } from './upload-lease.ts';
 
 /** What a request brings to append. */
 export interface Chunk {
@@ -17,12 +18,22 @@ export interface Chunk {
   readonly range: { readonly start: number; readonly end: number } | null;
 }
 
+/** Counts the bytes of a place, and hashes them unless its first ones are known to another process only and cannot be read back. */
+export interface PlaceDigester {
+  update(chunk: Uint8Array): void;
+  /** Of everything so far; null where it is not known. */
+  digest(): Digest | null;
+  readonly bytes: number;
+}
+
 /** An upload that is being written. */
 export interface Place {
   readonly state: UploadState;
   readonly writer: UploadWriter;
   /** Over every byte that the place has. */
-  readonly digester: Digester;
+  readonly digester: PlaceDigester;
+  /** What the writer has noted so far; what its `finish` returns stands for all of it. */
+  readonly noted: readonly UploadState[];
   /** An earlier place of the same upload, to be freed once this one is recorded. */
   readonly replaces: UploadState | null;
   /** Whether the upload's row does not know this place yet. */
@@ -30,62 +41,79 @@ export interface Place {
 }
 
 export interface Places {
-  /** A place without an upload row, for a blob that comes in one request. */
-  create(uploadId: string, algorithm: DigestAlgorithm): Promise<Place>;
   /**
-   * The place of a leased upload, ready for more. Reading back what it has may take long, and ends early by the signal.
+   * The place of a leased upload, ready for more. Reading back what it has may take long, and ends early by the lease's signal.
    * @throws RegistryError `uploadInvalid` when the bytes are not those that were recorded; ObjectMissingError, ObjectSizeError
    */
-  open(row: LeasedRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Place>;
-  /** The digest of all bytes recorded so far, read back only where another algorithm is asked for. */
-  digestSoFar(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digest>;
+  open(lease: Lease, algorithm: DigestAlgorithm): Promise<Place>;
+  /**
+   * A new place for an upload that was taken over, with a checked copy of its bytes: the old writer may wake and write into
+   * the old one.
+   * @throws as `open`, and UploadUnreadableError
+   */
+  copy(lease: Lease, algorithm: DigestAlgorithm): Promise<Place>;
+  /** The digest of all bytes recorded so far, read back only where it is not recorded; null where that cannot be done. */
+  digestSoFar(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digest | null>;
   /** Appends a chunk. @throws RegistryError `sizeInvalid`, `bodyTooLarge`; the place has been discarded then */
   receive(place: Place, chunk: Chunk, signal: AbortSignal): Promise<Received>;
   /** Lets go of a place as if nothing had come. */
   discard(place: Place): Promise<void>;
   /** Keeps the hash state for the next chunk, should it come to this process. */
-  remember(uploadId: string, digester: Digester): void;
+  remember(uploadId: string, digester: PlaceDigester): void;
   forget(uploadId: string): void;
 }
 
 /** Hash states of uploads under way in this process. Losing one costs re-reading the prefix. */
 const hashStatesMax = 1000;
+/** Places that requests have left behind in one session, each by a fault of its own. */
+const otherPlacesMax = 100;
 
 export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
-  const hashStates = new LRUCache<string, Digester>({ max: hashStatesMax });
+  const hashStates = new LRUCache<string, PlaceDigester>({ max: hashStatesMax });
 
-  async function create(
-    uploadId: string,
-    algorithm: DigestAlgorithm,
-    replaces: UploadState | null = null,
-  ): Promise<Place> {
-    const state = store.begin(uploadId);
-    return {
-      state,
-      writer: await store.openWriter(state, 0),
-      digester: createDigester(algorithm),
-      replaces,
-      fresh: true,
+  /** A writer whose new places are noted before they get a byte. */
+  async function openWriter(lease: Lease, state: UploadState, offset: number) {
+    if (lease.otherPlaces.length >= otherPlacesMax)
+      throw new RegistryError('uploadInvalid', { message: 'too many chunks of this upload failed; start a new one' });
+    const noted: UploadState[] = [];
+    const note = async (place: UploadState): Promise<void> => {
+      await lease.note(place);
+      noted.push(place);
     };
+    return { writer: await store.openWriter(state, offset, { note, takenOver: lease.row.taken_over }), noted };
   }
 
-  async function discard(place: Place): Promise<void> {
-    await place.writer.close();
-    if (place.fresh) await store.abort(place.state);
+  async function create<D extends PlaceDigester>(lease: Lease, digester: D): Promise<Place & { digester: D }> {
+    const state = store.begin(lease.row.id);
+    const replaces = lease.row.storage_state;
+    return { state, ...(await openWriter(lease, state, 0)), digester, replaces, fresh: true };
   }
 
-  async function rehash(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digester> {
+  async function discard({ writer, fresh, noted, state }: Place): Promise<void> {
+    await writer.close();
+    if (!fresh) return;
+    if (noted.length === 0) return store.abort(state);
+    // It stays noted until the session ends: where this fails it is done again then.
+    for (const place of noted) await store.abort(place).catch(() => undefined);
+  }
+
+  async function rehash(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<PlaceDigester> {
     const digester = createDigester(algorithm);
     if (row.byte_offset === 0) return digester;
-    for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) {
-      signal.throwIfAborted();
-      digester.update(bytes);
+    try {
+      for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) {
+        signal.throwIfAborted();
+        digester.update(bytes);
+      }
+    } catch (error) {
+      if (error instanceof UploadUnreadableError) return countFrom(row.byte_offset);
+      throw error;
     }
     return digester;
   }
 
   /** Takes the hash state out of the memory, so that two requests never feed the same one. */
-  async function digesterFor(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digester> {
+  async function digesterFor(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<PlaceDigester> {
     const known = hashStates.get(row.id);
     hashStates.delete(row.id);
     // Only where it is the state of exactly the row's bytes: another process may have gone on meanwhile.
@@ -97,9 +125,9 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
     return current ? known : rehash(row, algorithm, signal);
   }
 
-  /** The old writer may wake and write into the old place: go on in a new one, with a checked copy. */
-  async function takeOver(row: LeasedRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Place> {
-    const place = await create(row.id, algorithm, stateOf(row));
+  async function copy(lease: Lease, algorithm: DigestAlgorithm): Promise<Place> {
+    const { row, signal } = lease;
+    const place = await create(lease, createDigester(algorithm));
     const check = algorithm === row.algorithm ? place.digester : createDigester(row.algorithm);
     try {
       for await (const bytes of store.readUpload(stateOf(row), row.byte_offset)) {
@@ -108,7 +136,8 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
         if (check !== place.digester) check.update(bytes);
         await place.writer.write([bytes]);
       }
-      if (check.digest() !== recordedDigest(row))
+      const recorded = recordedDigest(row);
+      if (recorded !== null && check.digest() !== recorded)
         throw new RegistryError('uploadInvalid', { message: 'the bytes of this upload were damaged; start a new one' });
       return place;
     } catch (error) {
@@ -117,24 +146,31 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
     }
   }
 
+  /** Where nothing can be copied, the store keeps the old writer away from what the new one writes. */
+  async function openSame(lease: Lease, algorithm: DigestAlgorithm): Promise<Place> {
+    const { row, signal } = lease;
+    const state = stateOf(row);
+    const digester = await digesterFor(row, algorithm, signal);
+    return { state, ...(await openWriter(lease, state, row.byte_offset)), digester, replaces: null, fresh: false };
+  }
+
   return {
-    create: (uploadId, algorithm) => create(uploadId, algorithm),
+    copy,
     discard,
-    async open(row, algorithm, signal) {
-      if (row.byte_offset === 0) return create(row.id, algorithm, row.storage_state);
-      if (row.taken_over) return takeOver(row, algorithm, signal);
-      const digester = await digesterFor(row, algorithm, signal);
-      return {
-        state: stateOf(row),
-        writer: await store.openWriter(stateOf(row), row.byte_offset),
-        digester,
-        replaces: null,
-        fresh: false,
-      };
+    async open(lease, algorithm) {
+      const { byte_offset: offset, taken_over: isTakenOver } = lease.row;
+      if (offset === 0) return create(lease, createDigester(algorithm));
+      if (!isTakenOver) return openSame(lease, algorithm);
+      try {
+        return await copy(lease, algorithm);
+      } catch (error) {
+        if (!(error instanceof UploadUnreadableError)) throw error;
+        return openSame(lease, algorithm);
+      }
     },
     async digestSoFar(row, algorithm, signal) {
-      if (algorithm === row.algorithm && row.byte_offset > 0) return recordedDigest(row);
-      return (await rehash(row, algorithm, signal)).digest();
+      const recorded = algorithm === row.algorithm ? recordedDigest(row) : null;
+      return recorded ?? (await rehash(row, algorithm, signal)).digest();
     },
     async receive(place, chunk, signal) {
       try {
@@ -169,9 +205,31 @@ export function refuseOtherLength({ range }: Chunk, bytes: number): void {
     });
 }
 
-function recordedDigest(row: UploadRow): Digest {
-  if (row.digest_so_far === null) throw new Error(`upload ${row.id} has bytes but no digest`);
-  return digestFromBytes(row.digest_so_far);
+/**
+ * The places of a session that ends without a blob, as far as rows alone know of them: they are left to the sweep in the
+ * transaction of its end. Where that is none, its place is found by its name and can be freed after the session has ended.
+ */
+export function placesInRows(store: BlobStore, session: SessionPlaces): readonly UploadState[] {
+  const { storage_state: state, other_places: others } = session;
+  if (state === null || (others.length === 0 && store.objectOf(state) === null)) return others;
+  return [...others, state];
+}
+
+function countFrom(offset: number): PlaceDigester {
+  let bytes = offset;
+  return {
+    update(chunk) {
+      bytes += chunk.byteLength;
+    },
+    digest: () => null,
+    get bytes() {
+      return bytes;
+    },
+  };
+}
+
+function recordedDigest(row: UploadRow): Digest | null {
+  return row.digest_so_far === null ? null : digestFromBytes(row.digest_so_far);
 }
 
 function stateOf(row: UploadRow): UploadState {

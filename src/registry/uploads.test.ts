@@ -222,7 +222,7 @@ describe('a lease', () => {
     const digest = digestOf('other bytes');
     let next: ReturnType<typeof takeLease> | undefined;
     await database.transaction(async (queryer) => {
-      const progress = { offset: 2000, digest, state };
+      const progress = { offset: 2000, digest, state, otherPlaces: [], closed: false };
       await recordProgress(queryer, id, holder, progress, { expiryHours: 1, keepLease: false });
       // Sees the row as it was, whose lease is over, and has to wait for this transaction.
       next = takeLease(database, id, name, randomUUID(), 1);

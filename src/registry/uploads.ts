@@ -11,8 +11,8 @@ import type { RepositoryName } from '../oci/reference.ts';
 import { ObjectMissingError, ObjectSizeError, type BlobStore } from '../storage/port.ts';
 import type { BlobTarget, CommitBlob } from './commit-blob.ts';
 import { createEndUpload } from './end-upload.ts';
-import { deleteLeasedUpload, findUpload, insertUpload, type UploadRow } from './sql/uploads.ts';
-import { takenOver, type Lease, type Leases } from './upload-lease.ts';
+import { findUpload, insertUpload, type UploadRow } from './sql/uploads.ts';
+import type { Leases, SessionLease } from './upload-lease.ts';
 import type { Chunk, Places } from './upload-place.ts';
 
 export interface UploadStatus {
@@ -63,9 +63,10 @@ export interface UploadParts {
 }
 
 export function createUploads({ database, store, leases, places, commitBlob, limits }: UploadParts): Uploads {
-  const ending = createEndUpload({ database, store, places, commitBlob, expiryHours: limits.uploadExpiryHours });
+  const { uploadExpiryHours: expiryHours } = limits;
+  const ending = createEndUpload({ database, store, leases, places, commitBlob, expiryHours });
 
-  async function withLease<T>(id: string, name: RepositoryName, work: (lease: Lease) => Promise<T>): Promise<T> {
+  async function withLease<T>(id: string, name: RepositoryName, work: (lease: SessionLease) => Promise<T>): Promise<T> {
     const lease = await leases.acquire(id, name);
     try {
       return await work(lease);
@@ -88,7 +89,7 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
           credentialId: actor.credentialId!,
           userId: actor.userId,
           algorithm,
-          expiryHours: limits.uploadExpiryHours,
+          expiryHours,
           perAccountMax: limits.uploadsPerAccountMax,
         }))
       ) {
@@ -108,13 +109,13 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     append: (id, name, chunk) =>
       withLease(id, name, async (lease) => {
         const { row } = lease;
-        refuseWrongStart(row, chunk);
-        const place = await places.open(row, row.algorithm, lease.signal);
+        refuseChunk(row, chunk);
+        const place = await places.open(lease, row.algorithm);
         const { bytes, interrupted } = await places.receive(place, chunk, lease.signal);
         if (bytes === 0) {
           await places.discard(place);
         } else {
-          await ending.record(lease, place, false);
+          await ending.record(lease, place);
           lease.settled();
           places.remember(row.id, place.digester);
         }
@@ -125,7 +126,7 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     complete: (id, target, chunk) =>
       withLease(id, target.name, async (lease) => {
         const { row } = lease;
-        refuseWrongStart(row, chunk);
+        refuseChunk(row, chunk);
         await ending.complete(lease, target, chunk);
         lease.settled();
         places.forget(row.id);
@@ -133,18 +134,20 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
 
     cancel: (id, name) =>
       withLease(id, name, async (lease) => {
-        const { row, token } = lease;
-        if (!(await deleteLeasedUpload(database, row.id, token))) throw takenOver();
-        lease.settled();
-        places.forget(row.id);
-        if (row.storage_state !== null) await store.abort(row.storage_state);
+        await ending.cancel(lease);
+        places.forget(id);
       }),
 
     putWhole: (target, chunk) => ending.whole(target, chunk),
   };
 }
 
-function refuseWrongStart(row: UploadRow, { range }: Chunk): void {
+function refuseChunk(row: UploadRow, { body, range }: Chunk): void {
+  if (row.closed && body !== null)
+    throw new RegistryError('uploadInvalid', {
+      message:
+        'a digest was given for all of this upload, so that no more bytes can follow; give the right one, or start a new upload',
+    });
   if (range === null || range.start === row.byte_offset) return;
   throw new UploadRangeError(
     { id: row.id, offset: row.byte_offset },

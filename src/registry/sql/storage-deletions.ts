@@ -1,31 +1,48 @@
 /** Bytes that nothing names any more, until they are gone from storage. */
 import type { Queryer } from '../../database/pool.ts';
-import type { StorageKey } from '../../storage/port.ts';
+import type { StorageKey, UploadState } from '../../storage/port.ts';
+import { isHeld } from './storage-holds.ts';
 
-export interface StorageDeletion {
+/** Of an object, or of an upload's place. */
+export type StorageDeletion = {
   readonly id: number;
-  readonly storage_key: StorageKey;
   /** This one included. */
   readonly attempts: number;
-}
+} & (
+  | { readonly storage_key: StorageKey; readonly upload_state: null }
+  | { readonly storage_key: null; readonly upload_state: UploadState }
+);
 
 /** An object; deleted once this transaction has committed. */
 export async function queueStorageDeletion(queryer: Queryer, storageKey: string, cause: string): Promise<void> {
   await queryer.query('INSERT INTO storage_deletions (storage_key, cause) VALUES ($1, $2)', [storageKey, cause]);
 }
 
+/** Places of uploads; freed once this transaction has committed, with which their session ends. */
+export async function queuePlaceDeletions(
+  queryer: Queryer,
+  places: readonly UploadState[],
+  cause: string,
+): Promise<void> {
+  await queryer.query('INSERT INTO storage_deletions (upload_state, cause) SELECT unnest($1::jsonb[]), $2', [
+    places.map((place) => JSON.stringify(place)),
+    cause,
+  ]);
+}
+
 /**
- * Takes some deletions that are due, and sets when each is due again: 10 minutes after its first attempt, twice as long after
- * each further one, at most a day. Whoever has taken one has that long to carry it out before another process tries as well.
+ * Takes some deletions that are due, none while storage is held for a backup, and sets when each is due again: 10 minutes
+ * after its first attempt, twice as long after each further one, at most a day. Whoever has taken one has that long to carry
+ * it out before another process tries as well.
  */
 export async function takeStorageDeletions(queryer: Queryer, limit: number): Promise<StorageDeletion[]> {
   return queryer.query<StorageDeletion>(
     `UPDATE storage_deletions
      SET attempts = attempts + 1, try_after = now() + make_interval(mins => least(10 * 2 ^ least(attempts, 10), 1440)::integer)
      WHERE id = ANY (ARRAY(
-       SELECT id FROM storage_deletions WHERE try_after <= now() ORDER BY try_after LIMIT $1 FOR UPDATE SKIP LOCKED
+       SELECT id FROM storage_deletions WHERE try_after <= now() AND NOT ${isHeld} ORDER BY try_after LIMIT $1 FOR UPDATE SKIP LOCKED
      ))
-     RETURNING id, storage_key, attempts`,
+     RETURNING id, storage_key, upload_state, attempts`,
     [limit],
   );
 }

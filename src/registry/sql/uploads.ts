@@ -10,11 +10,16 @@ export interface UploadRow {
   readonly algorithm: DigestAlgorithm;
   /** Bytes received and durable. */
   readonly byte_offset: number;
+  /** Null while there are no bytes, and where their digest is not known until they are an object. */
   readonly digest_so_far: Buffer | null;
   readonly storage_state: UploadState | null;
+  /** Places beside `storage_state` that may hold bytes. */
+  readonly other_places: readonly UploadState[];
+  /** Whether the bytes may have become an object already, so that nothing can be appended. */
+  readonly closed: boolean;
 }
 
-const columns = 'id, repository_name, algorithm, byte_offset, digest_so_far, storage_state';
+const columns = 'id, repository_name, algorithm, byte_offset, digest_so_far, storage_state, other_places, closed';
 
 export interface NewUpload {
   readonly id: string;
@@ -52,6 +57,32 @@ export async function insertUpload(queryer: Queryer, upload: NewUpload): Promise
     ],
   );
   return rows.length > 0;
+}
+
+export interface LeasedUpload extends Omit<NewUpload, 'perAccountMax'> {
+  readonly lease: string;
+  readonly leaseSeconds: number;
+  /** A place that is about to get its first byte. */
+  readonly place: UploadState;
+}
+
+/** Notes a blob that comes in one request where its place is, durably: whoever dies writing it leaves a session that expires. */
+export async function insertLeasedUpload(queryer: Queryer, upload: LeasedUpload): Promise<void> {
+  await queryer.query(
+    `INSERT INTO uploads (id, repository_name, credential_id, user_id, algorithm, expires_at, lease, lease_expires_at, other_places)
+     VALUES ($1, $2, $3, $4, $5, now() + make_interval(hours => $6), $7, now() + make_interval(secs => $8), jsonb_build_array($9::jsonb))`,
+    [
+      upload.id,
+      upload.name,
+      upload.credentialId,
+      upload.userId,
+      upload.algorithm,
+      upload.expiryHours,
+      upload.lease,
+      upload.leaseSeconds,
+      JSON.stringify(upload.place),
+    ],
+  );
 }
 
 /** A session that has not expired. */
@@ -103,11 +134,28 @@ export async function renewLease(queryer: Queryer, id: string, lease: string, le
   return rows.length > 0;
 }
 
+/** Adds a place that is about to get its first byte, durably. False when the lease is lost. */
+export async function noteOtherPlace(
+  queryer: Queryer,
+  id: string,
+  lease: string,
+  place: UploadState,
+): Promise<boolean> {
+  const rows = await queryer.query(
+    `UPDATE uploads SET other_places = other_places || jsonb_build_array($3::jsonb) WHERE id = $1 AND lease = $2 RETURNING id`,
+    [id, lease, JSON.stringify(place)],
+  );
+  return rows.length > 0;
+}
+
 export interface Progress {
   readonly offset: number;
-  /** Its algorithm becomes that of the session. */
-  readonly digest: Digest;
+  /** Its algorithm becomes that of the session; null where the digest is not known. */
+  readonly digest: Digest | null;
   readonly state: UploadState;
+  readonly otherPlaces: readonly UploadState[];
+  /** True: nothing can be appended from now on. */
+  readonly closed: boolean;
 }
 
 /** Records durable bytes in one durable statement. False when the lease was lost: nothing is recorded then. */
@@ -119,19 +167,21 @@ export async function recordProgress(
   options: { readonly expiryHours: number; readonly keepLease: boolean },
 ): Promise<boolean> {
   const rows = await queryer.query(
-    `UPDATE uploads SET byte_offset = $3, digest_so_far = $4, algorithm = $5, storage_state = $6,
-       expires_at = now() + make_interval(hours => $7),
+    `UPDATE uploads SET byte_offset = $3, digest_so_far = $4, algorithm = COALESCE($5, algorithm), storage_state = $6,
+       expires_at = now() + make_interval(hours => $7), other_places = $9, closed = closed OR $10,
        lease = CASE WHEN $8 THEN lease END, lease_expires_at = CASE WHEN $8 THEN lease_expires_at END
      WHERE id = $1 AND lease = $2 RETURNING id`,
     [
       id,
       lease,
       progress.offset,
-      digestToBytes(progress.digest),
-      digestAlgorithm(progress.digest),
+      progress.digest === null ? null : digestToBytes(progress.digest),
+      progress.digest === null ? null : digestAlgorithm(progress.digest),
       JSON.stringify(progress.state),
       options.expiryHours,
       options.keepLease,
+      JSON.stringify(progress.otherPlaces),
+      progress.closed,
     ],
   );
   return rows.length > 0;
@@ -161,24 +211,29 @@ export async function deleteLeasedUpload(queryer: Queryer, id: string, lease: st
   return rows.length > 0;
 }
 
+/** Where the bytes of a session lie, or may lie. */
+export type SessionPlaces = Pick<UploadRow, 'storage_state' | 'other_places'>;
+
 /** Takes some expired sessions away and returns their places. Nobody's writer is interrupted: a live lease keeps a session. */
-export async function deleteExpiredUploads(queryer: Queryer, limit: number): Promise<(UploadState | null)[]> {
+export async function deleteExpiredUploads(queryer: Queryer, limit: number): Promise<SessionPlaces[]> {
   // As an array: a subquery under IN may be run more than once, and would then take more than its limit.
-  const rows = await queryer.query<{ storage_state: UploadState | null }>(
+  return queryer.query<SessionPlaces>(
     `DELETE FROM uploads WHERE id = ANY (ARRAY(
        SELECT id FROM uploads WHERE expires_at < now() AND (lease IS NULL OR lease_expires_at < now())
        ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
-     )) RETURNING storage_state`,
+     )) RETURNING storage_state, other_places`,
     [limit],
   );
-  return rows.map((row) => row.storage_state);
 }
 
 /** Which of these places belong to no session, in one look at all of them. What a session knows of its place may say more than a listing. */
 export async function findAbandonedPlaces(queryer: Queryer, places: readonly UploadState[]): Promise<UploadState[]> {
   const rows = await queryer.query<{ position: number }>(
     `SELECT place.position FROM unnest($1::text[]) WITH ORDINALITY AS place (name, position)
-     WHERE NOT EXISTS (SELECT 1 FROM uploads WHERE storage_state ->> 'upload' = place.name)`,
+     WHERE NOT EXISTS (SELECT 1 FROM uploads WHERE storage_state ->> 'upload' = place.name)
+       AND NOT EXISTS (
+         SELECT 1 FROM uploads, jsonb_array_elements(other_places) AS other WHERE other ->> 'upload' = place.name
+       )`,
     [places.map((place) => place['upload'])],
   );
   return rows.map((row) => places[row.position - 1]!);
