@@ -321,7 +321,10 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
       onDenied: createOnDenied({ database, denied }),
     }),
   ];
-  const server = await listen({ oci, rest: createExpress(routers, logger), tls: config.tls, limits }, config.listen);
+  const server = await listen(
+    { oci, rest: createExpress(routers, logger), tls: config.tls, logger, limits },
+    config.listen,
+  );
   return {
     port: server.port,
     async stop() {

@@ -4,6 +4,7 @@ import { ConfigError } from '../config/config-error.ts';
 import { EmbeddedPostgresError } from '../database/embedded/errors.ts';
 import { DatabaseNewerError, MigrationError } from '../database/migrate.ts';
 import { DatabaseUnavailableError } from '../database/pool.ts';
+import { TlsFilesError } from '../http/tls.ts';
 import { ApiError } from '../oci/problem.ts';
 import { StorageFullError, StorageUnusableError } from '../storage/port.ts';
 import { ProblemError, UnreachableError } from './remote/errors.ts';
@@ -21,6 +22,7 @@ const explained = [
   ProblemError,
   StorageFullError,
   StorageUnusableError,
+  TlsFilesError,
   UnreachableError,
   UsageError,
 ];
@@ -50,7 +52,8 @@ const isSystemError = (error: Error): error is SystemError =>
   'code' in error && typeof error.code === 'string' && 'syscall' in error;
 
 function explainSystemError({ code, syscall, address, port, path }: SystemError): string | undefined {
-  if (syscall === 'listen' || syscall === 'getaddrinfo') return explainListening(code, hostAndPort(address, port));
+  // A worker's address is bound by the process that started it, which says so.
+  if (['listen', 'bind', 'getaddrinfo'].includes(syscall)) return explainListening(code, hostAndPort(address, port));
   const place = path ?? 'a file';
   switch (code) {
     case 'ENOSPC':

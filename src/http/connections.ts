@@ -7,15 +7,30 @@ export interface Connections {
   readonly watch: RequestListener;
   /** The newest request on a connection, and its answer. */
   newest(socket: Socket): { readonly req: IncomingMessage; readonly res: ServerResponse } | undefined;
+  /** To be told of every connection. */
+  readonly opened: (socket: Socket) => void;
+  /** Lets every connection that waits for an answer end with it. */
+  closeBehindAnswers(): void;
 }
 
 export function createConnections(): Connections {
   const newest = new WeakMap<Socket, { readonly req: IncomingMessage; readonly res: ServerResponse }>();
+  const open = new Set<Socket>();
   return {
     watch(req, res) {
       newest.set(req.socket, { req, res });
     },
     newest: (socket) => newest.get(socket),
+    opened(socket) {
+      open.add(socket);
+      socket.once('close', () => open.delete(socket));
+    },
+    closeBehindAnswers() {
+      for (const socket of open) {
+        const res = newest.get(socket)?.res;
+        if (res !== undefined && !res.headersSent) res.setHeader('Connection', 'close');
+      }
+    },
   };
 }
 

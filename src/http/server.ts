@@ -1,5 +1,4 @@
 /** Listening, time-outs, and a stop that loses no answer. */
-import { readFile } from 'node:fs/promises';
 import {
   createServer as createHttpServer,
   type IncomingMessage,
@@ -7,25 +6,29 @@ import {
   type Server,
   type ServerOptions,
 } from 'node:http';
-import { createServer as createHttpsServer } from 'node:https';
+import { createServer as createHttpsServer, Server as HttpsServer } from 'node:https';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as afterPoll, setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '../telemetry/logger.ts';
 import { createConnections, createIdleListener } from './connections.ts';
 import { holdBody, inviteBody } from './expect.ts';
 import type { OciHandler } from './oci/handler.ts';
 import { createRefuse, refuseRequest } from './refusal.ts';
+import { keepTlsFresh, readTlsPair, type TlsFiles, type TlsPair } from './tls.ts';
 
 export interface HttpServerOptions {
   readonly oci: OciHandler;
   readonly rest: RequestListener;
-  /** Paths of PEM files; undefined serves plain HTTP. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** Undefined serves plain HTTP. */
+  readonly tls: TlsFiles | undefined;
+  readonly logger: Logger;
   readonly limits: {
     readonly headerBytesMax: number;
     readonly headersTimeoutSeconds: number;
     readonly bodyIdleTimeoutSeconds: number;
     readonly keepAliveTimeoutSeconds: number;
+    readonly shutdownDrainSeconds: number;
     readonly shutdownGraceSeconds: number;
   };
 }
@@ -33,19 +36,23 @@ export interface HttpServerOptions {
 export interface HttpServer {
   /** The port that was given, when port 0 was asked for. */
   readonly port: number;
-  /** Stops accepting, lets running requests end for at most the grace, then cuts them off. */
+  /**
+   * Goes on accepting for the drain, telling each client to come back on a new connection; then stops accepting, lets
+   * running requests end for at most the grace, and cuts them off.
+   */
   stop(): Promise<void>;
 }
 
 /** How often dead connections are looked for; Node's 30 s would let a slow client have that much more than its time-out. */
 const connectionsCheckMs = 2000;
 const drainPollMs = 50;
+const tlsPollMs = 10_000;
 /** What a request that was cut off may still take to tidy up. */
 const cutOffGraceMs = 5000;
 
 /**
  * Listens, and resolves when connections are accepted.
- * @throws the system's error when the address cannot be listened on, or a TLS file cannot be read
+ * @throws TlsFilesError; the system's error when the address cannot be listened on, or a TLS file cannot be read
  */
 export async function listen(options: HttpServerOptions, address: { host: string; port: number }): Promise<HttpServer> {
   const { limits } = options;
@@ -66,7 +73,9 @@ export async function listen(options: HttpServerOptions, address: { host: string
       options.rest(req, res);
     }
   };
-  const server = await create(listener, options);
+  const tls = options.tls && { files: options.tls, pair: await readTlsPair(options.tls) };
+  const server = create(listener, limits, tls?.pair);
+  server.on(tls === undefined ? 'connection' : 'secureConnection', connections.opened);
   // A whole body may take hours; a silent one may not.
   server.timeout = limits.bodyIdleTimeoutSeconds * 1000;
   server.on('timeout', createIdleListener(connections, server.timeout));
@@ -77,12 +86,20 @@ export async function listen(options: HttpServerOptions, address: { host: string
   });
   server.listen(address.port, address.host);
   await once(server, 'listening');
+  const stopped = new AbortController();
+  if (tls !== undefined && server instanceof HttpsServer)
+    void keepTlsFresh(server, { ...tls, logger: options.logger, everyMs: tlsPollMs, signal: stopped.signal });
 
   return {
     port: (server.address() as AddressInfo).port,
     async stop() {
       draining = true;
+      connections.closeBehindAnswers();
+      await delay(limits.shutdownDrainSeconds * 1000);
+      stopped.abort();
       const closed = once(server, 'close');
+      // Right behind the poll for connections: what the system has accepted for us by now has been taken.
+      await afterPoll();
       server.close();
       const idle = setInterval(() => server.closeIdleConnections(), drainPollMs);
       const cut = setTimeout(() => server.closeAllConnections(), limits.shutdownGraceSeconds * 1000);
@@ -96,7 +113,11 @@ export async function listen(options: HttpServerOptions, address: { host: string
   };
 }
 
-async function create(listener: RequestListener, { tls, limits }: HttpServerOptions): Promise<Server> {
+function create(
+  listener: RequestListener,
+  limits: HttpServerOptions['limits'],
+  pair: TlsPair | undefined,
+): Server | HttpsServer {
   const serverOptions: ServerOptions = {
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headersTimeoutSeconds * 1000,
@@ -107,9 +128,9 @@ async function create(listener: RequestListener, { tls, limits }: HttpServerOpti
     insecureHTTPParser: false,
     noDelay: true,
   };
-  if (tls === undefined) return createHttpServer(serverOptions, listener);
-  const [cert, key] = await Promise.all([readFile(tls.cert), readFile(tls.key)]);
-  return createHttpsServer({ ...serverOptions, cert, key }, listener);
+  return pair === undefined
+    ? createHttpServer(serverOptions, listener)
+    : createHttpsServer({ ...serverOptions, ...pair }, listener);
 }
 
 /**
