@@ -78,6 +78,12 @@ it('lets any number of processes migrate at once', async () => {
   expect(await select('SELECT id FROM first')).toEqual([{ id: 1 }]);
 });
 
+it('may take longer than the operator lets statements take', async () => {
+  await select(`ALTER DATABASE ${database.connection.database} SET statement_timeout = '100ms'`);
+  await write('0001_slow', 'SELECT pg_sleep(0.3);');
+  expect(await run()).toEqual(['0001_slow']);
+});
+
 it('refuses a database that a newer Berth migrated', async () => {
   await write('0001_first', 'CREATE TABLE first (id int);');
   await write('0002_second', 'CREATE TABLE second (id int);');

@@ -4,8 +4,9 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import pg from 'pg';
-import { DatabaseUnavailableError } from './pool.ts';
+import type pg from 'pg';
+import { withClient } from './client.ts';
+import type { Connection } from './servers.ts';
 
 /** The database has migrations that this Berth does not know. */
 export class DatabaseNewerError extends Error {
@@ -36,16 +37,16 @@ const ownMigrations = path.join(import.meta.dirname, '..', '..', 'migrations');
 const table = 'schema_migrations';
 /** 'bert' and 'migr' in ASCII: whoever migrates a database of Berth's holds this advisory lock. */
 const lockKeys = [0x62657274, 0x6d696772];
-const connectTimeoutMs = 10_000;
+const clientName = 'berth migrate';
 
 /**
  * Runs what is pending. Waits while another process does the same, so that any number may start at once.
  * @returns the names of the migrations that ran, oldest first
  * @throws DatabaseNewerError, DatabaseUnavailableError, MigrationError
  */
-export async function migrate(connection: pg.ClientConfig, options: MigrateOptions): Promise<string[]> {
+export async function migrate(connection: Connection, options: MigrateOptions): Promise<string[]> {
   const { log, migrationsDir = ownMigrations, signal } = options;
-  return withClient(connection, signal, async (client) => {
+  return withClient(connection, { name: clientName, signal }, async (client) => {
     // Ended with the session, also when this process dies.
     await client.query('SELECT pg_advisory_lock($1, $2)', lockKeys);
     const pending = await findPending(client, migrationsDir);
@@ -85,10 +86,10 @@ export async function migrate(connection: pg.ClientConfig, options: MigrateOptio
  * @throws DatabaseNewerError, DatabaseUnavailableError
  */
 export async function pendingMigrations(
-  connection: pg.ClientConfig,
+  connection: Connection,
   options: Pick<MigrateOptions, 'migrationsDir' | 'signal'> = {},
 ): Promise<string[]> {
-  return withClient(connection, options.signal, (client) =>
+  return withClient(connection, { name: clientName, signal: options.signal }, (client) =>
     findPending(client, options.migrationsDir ?? ownMigrations),
   );
 }
@@ -110,38 +111,4 @@ async function findPending(client: pg.Client, migrationsDir: string): Promise<st
   const unknown = [...applied].filter((name) => !known.includes(name)).at(-1);
   if (unknown !== undefined) throw new DatabaseNewerError(unknown);
   return known.filter((name) => !applied.has(name));
-}
-
-async function withClient<T>(
-  connection: pg.ClientConfig,
-  signal: AbortSignal | undefined,
-  work: (client: pg.Client) => Promise<T>,
-): Promise<T> {
-  signal?.throwIfAborted();
-  const client = new pg.Client({
-    connectionTimeoutMillis: connectTimeoutMs,
-    application_name: 'berth migrate',
-    ...connection,
-  });
-  // Unheard, a connection that breaks between two statements would end the process; the next statement fails anyway.
-  client.on('error', () => {});
-  // With a statement under way this cuts the connection, and PostgreSQL rolls back.
-  const onAbort = (): void => void client.end();
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    await client.connect().catch((error: unknown) => {
-      signal?.throwIfAborted();
-      throw new DatabaseUnavailableError(
-        `the database is not available: ${error instanceof Error ? error.message : String(error)}`,
-        { cause: error },
-      );
-    });
-    return await work(client);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  } finally {
-    signal?.removeEventListener('abort', onAbort);
-    await client.end();
-  }
 }

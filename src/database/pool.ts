@@ -2,9 +2,15 @@
  * Connections to PostgreSQL. Features take a `Queryer` (the pool or a transaction) and decide themselves where a
  * transaction begins. `pg` and SQLSTATEs stay in this room.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { openConnections, type Connection as Lent, type Connections } from './connections.ts';
+import { ConflictError, DatabaseUnavailableError, translate } from './errors.ts';
+import { createServers, type Connection } from './servers.ts';
+
+export { ConstraintError, DatabaseUnavailableError } from './errors.ts';
+export type { Connection } from './servers.ts';
 
 /** Runs statements: the pool itself or an open transaction. */
 export interface Queryer {
@@ -15,26 +21,6 @@ export interface Queryer {
   query<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>;
 }
 
-/** PostgreSQL cannot be reached, or went away in the middle. What was under way may or may not have been committed. */
-export class DatabaseUnavailableError extends Error {
-  override readonly name = 'DatabaseUnavailableError';
-}
-
-/** A constraint of the schema refused a row; `constraint` is its name. */
-export class ConstraintError extends Error {
-  override readonly name = 'ConstraintError';
-  readonly constraint: string;
-  constructor(constraint: string, cause: unknown) {
-    super(`the database refused a row: ${constraint}`, { cause });
-    this.constraint = constraint;
-  }
-}
-
-/** Two transactions met; PostgreSQL ended this one and it can be tried again. Never leaves `transaction`, except when tries run out. */
-class ConflictError extends Error {
-  override readonly name = 'ConflictError';
-}
-
 export interface Database extends Queryer {
   /**
    * Runs `work` in one READ COMMITTED transaction. Deadlocks and serialization failures are tried again, at most
@@ -43,30 +29,203 @@ export interface Database extends Queryer {
   transaction<T>(work: (queryer: Queryer) => Promise<T>): Promise<T>;
   /** The connections of hot reads: few, and set up so that a batch over arrays always walks the indexes. */
   readonly hot: Queryer;
+  /**
+   * The same database for work that may take long, as sweeps and deletions of very much: each of its statements has ten
+   * minutes instead of `statementMs`.
+   */
+  readonly patient: Database;
+  /** Asks the server for a sign of life, for at most so long. @throws DatabaseUnavailableError */
+  ping(msMax: number): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface DatabaseOptions {
-  readonly connection: pg.ClientConfig;
+  readonly connection: Connection;
   /** Connections in the general pool. */
   readonly poolSize: number;
   /** Statements of hot reads under way at once. */
   readonly hotLanes: number;
+  readonly limits?: DatabaseLimits;
+  /**
+   * `transaction`: a pooler stands between, and gives out a connection to PostgreSQL for one transaction at a time. Nothing
+   * can be kept on such a connection: no prepared statements, no settings.
+   */
+  readonly pooler?: 'none' | 'transaction';
   /** Told of every transaction that is tried again. */
   readonly onRetry?: (error: Error, attempt: number) => void;
   /** Told of connections that break while idle. */
   readonly onError?: (reason: string) => void;
 }
 
+/** All in milliseconds. */
+export interface DatabaseLimits {
+  /** For a free connection, or a new one. */
+  readonly connectMs: number;
+  /** For one statement, with the locks that it waits for. */
+  readonly statementMs: number;
+  /** A process that is stopped inside a transaction keeps its row locks, and everybody who wants them waiting, no longer than this. */
+  readonly idleInTransactionMs: number;
+}
+
+const defaultLimits: DatabaseLimits = { connectMs: 10_000, statementMs: 30_000, idleInTransactionMs: 30_000 };
 const transactionTriesMax = 8;
-const connectTimeoutMs = 10_000;
-/** A process that is stopped inside a transaction keeps its row locks, and everybody who wants them waiting, no longer than this. */
-const idleInTransactionMs = 30_000;
+/** Hot reads take a few milliseconds; one that takes longer has been lost, and everybody behind it waits. */
+const hotStatementMsMax = 10_000;
+const patientStatementMs = 600_000;
+/** What a server that ends a statement at its limit has to say so; then it is gone, or cannot be reached. */
+const answerGraceMs = 2000;
 /** A plan is as old as its connection, and tables grow: the hot ones are made anew, which costs a few milliseconds. */
 const hotPlanSecondsMax = 60;
 
 // Identities and sizes are below 2^53; as numbers they compare and add without surprises.
 pg.types.setTypeParser(pg.types.builtins.INT8, Number);
+
+/**
+ * Statements of hot reads are prepared once over arrays whose length the planner cannot know. Left alone it may choose to
+ * read a whole table that was empty when the statement was planned; so these connections know index walks only. Behind a
+ * pooler each is planned anew, for the arrays as they are, and needs none of this.
+ */
+const hotSettings = [
+  'plan_cache_mode=force_generic_plan',
+  'enable_seqscan=off',
+  'enable_hashjoin=off',
+  'enable_mergejoin=off',
+  'enable_bitmapscan=off',
+  'jit=off',
+]
+  .map((setting) => `-c ${setting}`)
+  .join(' ');
+
+/** Opens the pools. Connects lazily: the first query finds out whether the server is there. */
+export function createDatabase(options: DatabaseOptions): Database {
+  const { limits = defaultLimits, pooler = 'none' } = options;
+  const bare = pooler === 'transaction';
+  const hotStatementMs = Math.min(limits.statementMs, hotStatementMsMax);
+  const common = {
+    servers: createServers(options.connection, limits.connectMs),
+    connectionTimeoutMillis: limits.connectMs,
+    onError: (error: Error) => options.onError?.(error.message),
+  };
+  const connections = openConnections({
+    ...common,
+    max: options.poolSize,
+    ...(!bare && {
+      statement_timeout: limits.statementMs,
+      idle_in_transaction_session_timeout: limits.idleInTransactionMs,
+    }),
+  });
+  const hotConnections = openConnections({
+    ...common,
+    max: options.hotLanes,
+    maxLifetimeSeconds: hotPlanSecondsMax,
+    ...(!bare && { statement_timeout: hotStatementMs, settings: hotSettings }),
+  });
+
+  const way = (statementMs: number): Way => ({ named: !bare, answerMs: statementMs + answerGraceMs });
+  const sessionSettings = bare ? [`SET LOCAL idle_in_transaction_session_timeout = ${limits.idleInTransactionMs}`] : [];
+  const localLimit = (ms: number): string => `SET LOCAL statement_timeout = ${ms}`;
+  const transaction = createTransaction(connections, {
+    way: way(limits.statementMs),
+    settings: bare ? [localLimit(limits.statementMs), ...sessionSettings] : [],
+    onRetry: options.onRetry,
+  });
+  const patientTransaction = createTransaction(connections, {
+    way: way(patientStatementMs),
+    settings: [localLimit(patientStatementMs), ...sessionSettings],
+    onRetry: options.onRetry,
+  });
+  const shared = {
+    hot: createQueryer(hotConnections, way(hotStatementMs)),
+    async ping(msMax: number) {
+      await createQueryer(connections, { named: false, answerMs: msMax }).query('SELECT 1');
+    },
+    async close() {
+      await Promise.all([connections.close(), hotConnections.close()]);
+    },
+  };
+  const patient: Database = {
+    ...shared,
+    transaction: patientTransaction,
+    query: (text, values) => patientTransaction((queryer) => queryer.query(text, values)),
+    get patient() {
+      return patient;
+    },
+  };
+  return { ...shared, ...createQueryer(connections, way(limits.statementMs)), transaction, patient };
+}
+
+/** How statements go out. */
+interface Way {
+  /** Prepared once per connection, under a name. */
+  readonly named: boolean;
+  /** How long their answer may take; then the connection is given up. */
+  readonly answerMs: number;
+}
+
+function createQueryer(connections: Connections, way: Way): Queryer {
+  return { query: (text, values) => connections.use((lent) => run(lent, way, text, values)) };
+}
+
+interface TransactionParts {
+  readonly way: Way;
+  /** Statements that set what is to hold within it. */
+  readonly settings: readonly string[];
+  readonly onRetry: DatabaseOptions['onRetry'];
+}
+
+function createTransaction(connections: Connections, parts: TransactionParts): Database['transaction'] {
+  const { way, settings, onRetry } = parts;
+  const begin = ['BEGIN', ...settings].join('; ');
+  return async (work) => {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await connections.use((lent) => once(lent, way, begin, work));
+      } catch (error) {
+        if (!(error instanceof ConflictError) || attempt >= transactionTriesMax) throw error;
+        onRetry?.(error, attempt);
+        // Jitter, so that two that met do not meet again.
+        await delay(Math.random() * 5 * 2 ** attempt);
+      }
+    }
+  };
+}
+
+async function once<T>(lent: Lent, way: Way, begin: string, work: (queryer: Queryer) => Promise<T>): Promise<T> {
+  // Several statements in one go cannot be prepared.
+  const plainly = { ...way, named: false };
+  try {
+    await run(lent, plainly, begin);
+    const result = await work({ query: (text, values) => run(lent, way, text, values) });
+    await run(lent, plainly, 'COMMIT');
+    return result;
+  } catch (error) {
+    // Where the connection is lost PostgreSQL rolls back by itself.
+    if (!lent.lost) await run(lent, plainly, 'ROLLBACK').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function run<Row extends object>(
+  lent: Lent,
+  { named, answerMs }: Way,
+  text: string,
+  values: readonly unknown[] = [],
+): Promise<Row[]> {
+  try {
+    const query = {
+      text,
+      values: values as unknown[],
+      query_timeout: answerMs,
+      ...(named && { name: preparedName(text) }),
+    };
+    const result = await lent.query<Row>(query);
+    return result.rows;
+  } catch (thrown) {
+    const error = translate(thrown);
+    if (error instanceof DatabaseUnavailableError) lent.lost = true;
+    throw error;
+  }
+}
 
 const preparedNames = new Map<string, string>();
 
@@ -77,112 +236,4 @@ function preparedName(text: string): string {
     preparedNames.set(text, name);
   }
   return name;
-}
-
-async function run<Row extends object>(
-  target: pg.Pool | pg.PoolClient,
-  text: string,
-  values: readonly unknown[] = [],
-): Promise<Row[]> {
-  try {
-    const result = await target.query<Row>({ name: preparedName(text), text, values: values as unknown[] });
-    return result.rows;
-  } catch (error) {
-    throw translate(error);
-  }
-}
-
-function translate(error: unknown): unknown {
-  if (!(error instanceof Error)) return error;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-  if (code === '40001' || code === '40P01') return new ConflictError(error.message, { cause: error });
-  if (code?.startsWith('23') === true && 'constraint' in error && typeof error.constraint === 'string')
-    return new ConstraintError(error.constraint, error);
-  // FATAL ends a connection, or refuses one: the database is being renamed or restored (3D000), the password was changed.
-  const fatal = 'severity' in error && error.severity === 'FATAL';
-  const gone = code === undefined ? !(error instanceof TypeError) : fatal || /^(08|28|3D|53|57P|E[A-Z])/.test(code);
-  if (gone) return new DatabaseUnavailableError(`the database is not available: ${error.message}`, { cause: error });
-  return error;
-}
-
-/**
- * Statements of hot reads are prepared once over arrays whose length the planner cannot know. Left alone it may choose to
- * read a whole table that was empty when the statement was planned; so these connections know index walks only.
- */
-const hotSettings = [
-  'plan_cache_mode=force_generic_plan',
-  'enable_seqscan=off',
-  'enable_hashjoin=off',
-  'enable_mergejoin=off',
-  'enable_bitmapscan=off',
-  'jit=off',
-];
-
-/** Opens the pools. Connects lazily: the first query finds out whether the server is there. */
-export function createDatabase(options: DatabaseOptions): Database {
-  const common = {
-    ...options.connection,
-    connectionTimeoutMillis: connectTimeoutMs,
-    idle_in_transaction_session_timeout: idleInTransactionMs,
-    application_name: 'berth',
-  };
-  const pool = new pg.Pool({ ...common, max: options.poolSize });
-  const hotPool = new pg.Pool({
-    ...common,
-    max: options.hotLanes,
-    maxLifetimeSeconds: hotPlanSecondsMax,
-    options: hotSettings.map((setting) => `-c ${setting}`).join(' '),
-  });
-  let closing = false;
-  const onIdleError = (error: Error): void => {
-    // An embedded server that stops tells its last connections so, after we have let go of them.
-    if (!closing) options.onError?.(error.message);
-  };
-  for (const each of [pool, hotPool]) {
-    each.on('error', onIdleError);
-    // Unheard, a connection that breaks on its way to whoever asked for it, or between two statements, would end the
-    // process; the next statement fails anyway, and the pool keeps no broken connection.
-    each.on('connect', (client) => client.on('error', () => undefined));
-  }
-
-  return {
-    query: (text, values) => run(pool, text, values),
-    hot: { query: (text, values) => run(hotPool, text, values) },
-    async transaction(work) {
-      for (let attempt = 1; ; attempt += 1) {
-        try {
-          return await once(pool, work);
-        } catch (error) {
-          if (!(error instanceof ConflictError) || attempt >= transactionTriesMax) throw error;
-          options.onRetry?.(error, attempt);
-          // Jitter, so that two that met do not meet again.
-          await delay(Math.random() * 5 * 2 ** attempt);
-        }
-      }
-    },
-    async close() {
-      closing = true;
-      await Promise.all([pool.end(), hotPool.end()]);
-    },
-  };
-}
-
-async function once<T>(pool: pg.Pool, work: (queryer: Queryer) => Promise<T>): Promise<T> {
-  const client = await pool.connect().catch((error: unknown) => {
-    throw translate(error);
-  });
-  let broken: Error | undefined;
-  try {
-    await run(client, 'BEGIN');
-    const result = await work({ query: (text, values) => run(client, text, values) });
-    await run(client, 'COMMIT');
-    return result;
-  } catch (error) {
-    await run(client, 'ROLLBACK').catch((rollbackError: unknown) => {
-      broken = rollbackError as Error;
-    });
-    throw error;
-  } finally {
-    client.release(broken);
-  }
 }

@@ -1,10 +1,10 @@
 /** The connections of the background runner, which speaks to PostgreSQL through a pool of its own. */
+import { callbackify } from 'node:util';
 import pg from 'pg';
-import type { DatabaseOptions } from './pool.ts';
 
 export interface WorkerPool {
   readonly pool: pg.Pool;
-  /** Ends every connection, also those that are in use. */
+  /** Ends every connection, also those that are in use. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -13,6 +13,9 @@ const connectionsMax = 2;
 const connectTimeoutMs = 10_000;
 /** Longer than the runner's pause between two looks for jobs, or each look would open a connection of its own. */
 const idleTimeoutMs = 60_000;
+const keepAliveMs = 10_000;
+/** What a server that ends a statement at its limit has to say so. */
+const answerGraceMs = 2000;
 
 /**
  * The runner gives its listening connection back twice when that breaks while the runner stops; `pg` throws at the second
@@ -40,11 +43,26 @@ type ConnectCallback = (
   release: (reason?: boolean | Error) => void,
 ) => void;
 
+export interface WorkerPoolOptions {
+  /** As it stands in pg_stat_activity. */
+  readonly name: string;
+  /** For one statement; 0 is no limit. What a server that is silent leaves without an answer fails a little later. */
+  readonly statementMs: number;
+}
+
 /** Connects lazily. A connection that breaks is replaced when the next one is needed. */
-export function createWorkerPool(connection: DatabaseOptions['connection']): WorkerPool {
+export function createWorkerPool(server: pg.ClientConfig, { name, statementMs }: WorkerPoolOptions): WorkerPool {
   const pool = new ForgivingPool({
-    ...connection,
-    application_name: 'berth jobs',
+    ...server,
+    application_name: name,
+    // The listening connection never asks anything by which it could find out that its server is gone.
+    keepAlive: true,
+    keepAliveInitialDelayMillis: keepAliveMs,
+    query_timeout: statementMs === 0 ? undefined : statementMs + answerGraceMs,
+    // No parameter of the start: whatever stands between might refuse it, and no limit has to be said, too.
+    verify: callbackify(async (client: pg.PoolClient): Promise<void> => {
+      await client.query(`SET statement_timeout = ${statementMs}`);
+    }),
     max: connectionsMax,
     connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: idleTimeoutMs,
@@ -57,13 +75,12 @@ export function createWorkerPool(connection: DatabaseOptions['connection']): Wor
     client.on('error', () => undefined);
   });
   pool.on('remove', (client) => clients.delete(client));
-  return {
-    pool,
-    async close() {
-      const ended = pool.end();
-      // What the pool has not ended is in use: with a statement under way this cuts the connection.
-      for (const client of clients) void client.end();
-      await ended;
-    },
-  };
+  async function close(): Promise<void> {
+    const ended = pool.end();
+    // What the pool has not ended is in use: with a statement under way this cuts the connection.
+    for (const client of clients) void client.end();
+    await ended;
+  }
+  let closed: Promise<void> | undefined;
+  return { pool, close: () => (closed ??= close()) };
 }

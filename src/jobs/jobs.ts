@@ -5,14 +5,15 @@
 import { addAbortListener, EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Task as RunnerTask } from 'graphile-worker';
-import type { DatabaseOptions } from '../database/pool.ts';
+import { createServers, type Connection } from '../database/servers.ts';
 import { createWorkerPool, type WorkerPool } from '../database/worker-pool.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createRunnerLogger } from './runner-log.ts';
 import type { Task } from './tasks.ts';
 
 export interface JobsParts {
-  readonly connection: DatabaseOptions['connection'];
+  /** Past any pooler that gives out connections for single transactions: nobody could listen on those. */
+  readonly connection: Connection;
   readonly tasks: readonly Task[];
   readonly logger: Logger;
   /** What running tasks may take to end. */
@@ -25,18 +26,23 @@ export interface Jobs {
 }
 
 const schema = 'graphile_worker';
+const clientName = 'berth jobs';
 /** Between two looks for jobs whose time has come. New ones are told by the database at once. */
 const pollMs = 10_000;
 /** So that somebody who waits for a mail does not wait for a long sweep. */
 const jobsAtOnce = 2;
 /** Before the runner is started again after a fault, and twice as long after each start that fails, up to a limit. */
 const firstPauseMs = 1000;
-const pauseMsMax = 60_000;
+const pauseMsMax = 30_000;
+const connectMs = 10_000;
+/** The queue's own statements are short. */
+const statementMs = 30_000;
 
 /** Brings the queue's schema to what this Berth needs; needs the right to create a schema once. Any number may do so at once. */
-export async function migrateJobs(connection: DatabaseOptions['connection'], logger: Logger): Promise<void> {
+export async function migrateJobs(connection: Connection, logger: Logger): Promise<void> {
   const { runMigrations } = await import('graphile-worker');
-  const connections = createWorkerPool(connection);
+  const server = await createServers(connection, connectMs).find();
+  const connections = createWorkerPool(server, { name: clientName, statementMs: 0 });
   try {
     await runMigrations({
       pgPool: connections.pool,
@@ -54,7 +60,8 @@ export async function migrateJobs(connection: DatabaseOptions['connection'], log
  */
 export function startJobs({ connection, tasks, logger, shutdownGraceSeconds }: JobsParts): Jobs {
   const stopping = new AbortController();
-  const connections = createWorkerPool(connection);
+  const servers = createServers(connection, connectMs);
+  let connections: WorkerPool | undefined;
   let faults = 0;
   const onStarted = (): void => {
     if (faults > 0) logger.info('background work goes on');
@@ -64,11 +71,16 @@ export function startJobs({ connection, tasks, logger, shutdownGraceSeconds }: J
   async function keepRunning(): Promise<void> {
     while (!stopping.signal.aborted) {
       try {
+        const server = await servers.find();
+        if (stopping.signal.aborted) return;
+        // Anew with each life: after a fault the old ones may lead to a server that is no more the right one.
+        connections = createWorkerPool(server, { name: clientName, statementMs });
         await runUntil(stopping.signal, { connections, tasks, logger, onStarted });
       } catch (error) {
         if (faults === 0) logger.error({ err: error }, 'background work pauses; it goes on when the database lets it');
         const pauseMs = Math.min(firstPauseMs * 2 ** faults, pauseMsMax);
         faults += 1;
+        await connections?.close();
         await delay(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
       }
     }
@@ -79,7 +91,7 @@ export function startJobs({ connection, tasks, logger, shutdownGraceSeconds }: J
   async function stop(): Promise<void> {
     stopping.abort();
     await Promise.race([ended, delay(shutdownGraceSeconds * 1000, undefined, { ref: false })]);
-    await connections.close();
+    await connections?.close();
   }
   return { stop: () => (stopped ??= stop()) };
 }
