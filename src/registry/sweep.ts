@@ -64,23 +64,22 @@ export function createSweep({ database, store, uploadExpiryHours }: SweepParts):
     await tally.each(abandoned, signal, (place) => store.abort(place));
   }
 
+  function objectOf({ storage_key: key, upload_state: place }: StorageDeletion): StorageKey | null {
+    return key ?? (store.recognizes(place) ? store.objectOf(place) : null);
+  }
+
   async function deleteQueued(taken: readonly StorageDeletion[], tally: Tally, signal: AbortSignal): Promise<void> {
-    const objectOf = (deletion: StorageDeletion): StorageKey | null =>
-      deletion.storage_key ?? store.objectOf(deletion.upload_state);
-    // No blob can get the object of a place any more: only the transaction that ends its session could have made one.
-    const inUse = new Set(
-      await findKeysInUse(
-        database,
-        taken.map(objectOf).filter((key) => key !== null),
-      ),
-    );
+    // No blob can get the object of a place any more: only the transaction that ended its session could have made one.
+    const inUse = new Set(await findKeysInUse(database, taken.map(objectOf).filter(isKey)));
     const gone = await tally.each(taken, signal, async (deletion) => {
+      const { id, storage_key: queuedKey, upload_state: place } = deletion;
+      if (!store.recognizes(queuedKey ?? place))
+        throw new Error(`deletion ${id} is of a storage that is not set up here`);
       const key = objectOf(deletion);
       const isUsed = key !== null && inUse.has(key);
       // Nothing queues a key that a blob has. Should a fault ever do so, an object too many is better than a blob without bytes.
-      if (isUsed && deletion.storage_key !== null)
-        throw new Error(`${key} is queued for deletion, but a blob has it; it is kept`);
-      if (deletion.upload_state !== null) await store.abort(deletion.upload_state);
+      if (isUsed && queuedKey !== null) throw new Error(`${key} is queued for deletion, but a blob has it; it is kept`);
+      if (place !== null) await store.abort(place);
       if (key !== null && !isUsed) await store.delete(key);
     });
     if (gone.length > 0) await forgetStorageDeletions(database, idsOf(gone));
@@ -166,4 +165,5 @@ class Tally implements Swept {
   }
 }
 
+const isKey = (key: StorageKey | null) => key !== null;
 const idsOf = (deletions: readonly StorageDeletion[]) => deletions.map((deletion) => deletion.id);

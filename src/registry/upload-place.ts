@@ -206,13 +206,15 @@ export function refuseOtherLength({ range }: Chunk, bytes: number): void {
 }
 
 /**
- * The places of a session that ends without a blob, as far as rows alone know of them: they are left to the sweep in the
- * transaction of its end. Where that is none, its place is found by its name and can be freed after the session has ended.
+ * The places of a session that ends without a blob, as far as rows alone know of them, or another process' store: they are
+ * left to the sweep in the transaction of its end. Where that is none, its place can be freed after the session has ended, for
+ * a listing shows it.
  */
 export function placesInRows(store: BlobStore, session: SessionPlaces): readonly UploadState[] {
   const { storage_state: state, other_places: others } = session;
-  if (state === null || (others.length === 0 && store.objectOf(state) === null)) return others;
-  return [...others, state];
+  if (state === null) return others;
+  const isListed = store.recognizes(state) && store.objectOf(state) === null;
+  return isListed && others.length === 0 ? [] : [...others, state];
 }
 
 function countFrom(offset: number): PlaceDigester {
