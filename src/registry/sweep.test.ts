@@ -151,6 +151,14 @@ describe('bytes that no session knows', () => {
     await sweep.abandonedUploads(signal);
     expect(await files()).toContain(kept.file);
   });
+
+  test('are not those of a session that knows more of their place than a listing, or has them beside its place', async () => {
+    const [known, noted] = [await placeBytes({ hoursAgo: 1000 }), await placeBytes({ hoursAgo: 1000 })];
+    const id = await openSession({ ...known.state, size: 5 }, { expiresInHours: 1 });
+    await database.query('UPDATE uploads SET other_places = $2 WHERE id = $1', [id, JSON.stringify([noted.state])]);
+    await sweep.abandonedUploads(signal);
+    expect(await files()).toEqual(expect.arrayContaining([known.file, noted.file]));
+  });
 });
 
 describe('objects that are queued for deletion', () => {
@@ -195,6 +203,44 @@ describe('objects that are queued for deletion', () => {
     expect(await sweep.queuedDeletions(signal)).toMatchObject({ done: 0, failed: 1 });
     expect(await isStored(key)).toBe(true);
     expect(await findDeletion(key)).toEqual({ attempts: 1, due: false });
+  });
+});
+
+describe('places that are queued for deletion', () => {
+  const queuePlace = async (state: UploadState) => {
+    await database.query(`INSERT INTO storage_deletions (upload_state, cause) VALUES ($1, 'a test')`, [
+      JSON.stringify(state),
+    ]);
+  };
+  const isQueued = async ({ upload }: UploadState) =>
+    (await database.query(`SELECT 1 FROM storage_deletions WHERE upload_state ->> 'upload' = $1`, [upload])).length > 0;
+
+  test('go, and their row after them', async () => {
+    const { state, file } = await placeBytes();
+    await queuePlace(state);
+    expect(await sweep.queuedDeletions(signal)).toMatchObject({ done: 1, failed: 0 });
+    expect(await files()).not.toContain(file);
+    expect(await isQueued(state)).toBe(false);
+  });
+
+  test('come from sessions that have expired with places beside their own', async () => {
+    const [own, other] = [await placeBytes(), await placeBytes()];
+    const id = await openSession(own.state, { expiresInHours: -1 });
+    await database.query('UPDATE uploads SET other_places = $2 WHERE id = $1', [id, JSON.stringify([other.state])]);
+    expect(await sweep.expiredUploads(signal)).toMatchObject({ done: 1, failed: 0 });
+    expect([await isSession(id), await isQueued(own.state), await isQueued(other.state)]).toEqual([false, true, true]);
+    expect(await sweep.queuedDeletions(signal)).toMatchObject({ done: 2, failed: 0 });
+    expect(await files()).not.toContain(own.file);
+    expect(await files()).not.toContain(other.file);
+  });
+
+  test('of a storage that is not set up here are left to a process that has it', async () => {
+    const foreign = { upload: `${randomUUID()}.${'0'.repeat(24)}`, size: 0, multipart: 'an id' };
+    const id = await openSession(foreign, { expiresInHours: -1 });
+    await sweep.expiredUploads(signal);
+    expect([await isSession(id), await isQueued(foreign)]).toEqual([false, true]);
+    expect(await sweep.queuedDeletions(signal)).toMatchObject({ done: 0, failed: 1, failure: expect.any(Error) });
+    expect(await isQueued(foreign)).toBe(true);
   });
 });
 

@@ -156,6 +156,36 @@ describe('the last chunk', () => {
   });
 });
 
+describe('on disk, whose places can be listed', () => {
+  /** Statements outside of transactions, and transactions. */
+  async function asked(work: () => Promise<unknown>): Promise<[queries: number, transactions: number]> {
+    const spies = [vi.spyOn(database, 'query'), vi.spyOn(database, 'transaction')] as const;
+    try {
+      await work();
+      return [spies[0].mock.calls.length, spies[1].mock.calls.length];
+    } finally {
+      for (const spy of spies) spy.mockRestore();
+    }
+  }
+
+  test('a blob in one request takes its transaction and nothing else, and one that is refused not even that', async () => {
+    const bytes = randomBytes(1000);
+    expect(await asked(() => uploads.putWhole(become(digestOf(bytes)), chunkOf(bytes)))).toEqual([0, 1]);
+    const refused = uploads.putWhole(become(digestOf('other bytes')), chunkOf(bytes));
+    expect(await asked(() => refused.catch(() => undefined))).toEqual([0, 0]);
+    expect(await unfinished()).toEqual([]);
+  });
+
+  test('a chunk takes two statements, the end of a session one and its transaction', async () => {
+    const bytes = randomBytes(1000);
+    const { id } = await uploads.open(name, actor, 'sha256');
+    expect(await asked(() => uploads.append(id, name, chunkOf(bytes)))).toEqual([2, 0]);
+    expect(await asked(() => uploads.complete(id, become(digestOf(bytes)), nothing))).toEqual([1, 1]);
+    const cancelled = await sessionWith(bytes);
+    expect(await asked(() => uploads.cancel(cancelled.id, name))).toEqual([2, 0]);
+  });
+});
+
 describe('a chunk that is refused', () => {
   test('leaves a session that ends as if it had never come', async () => {
     const bytes = randomBytes(3000);
