@@ -21,7 +21,7 @@ import { createAccessTokens } from './access/tokens.ts';
 import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
 import { migrate } from './database/migrate.ts';
-import { createDatabase, type Database, type DatabaseOptions } from './database/pool.ts';
+import { createDatabase, type Connection, type Database } from './database/pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
 import { apiOperations } from './http/api/operations.ts';
@@ -52,8 +52,6 @@ import { MemoryBlobStore } from './storage/memory/store.ts';
 import type { BlobStore } from './storage/port.ts';
 import type { Logger } from './telemetry/logger.ts';
 
-type Connection = DatabaseOptions['connection'];
-
 /** PostgreSQL, ours or the operator's. */
 interface Facts {
   readonly connection: Connection;
@@ -65,9 +63,16 @@ interface Facts {
 const never = new Promise<never>(() => undefined);
 
 async function openFacts(config: Config, logger: Logger): Promise<Facts> {
-  if (config.database.url !== undefined)
-    return { connection: { connectionString: config.database.url }, exited: never, stop: async () => undefined };
+  if (config.database.urls !== undefined)
+    return { connection: serversAt(config.database.urls), exited: never, stop: async () => undefined };
   return startEmbeddedPostgres({ dataDir: config.dataDir, log: (line) => logger.info({ from: 'postgres' }, line) });
+}
+
+const serversAt = (urls: readonly string[]): Connection => urls.map((connectionString) => ({ connectionString }));
+
+/** Past a pooler, if there is one. */
+function directTo(config: Config, connection: Connection): Connection {
+  return config.database.directUrls === undefined ? connection : serversAt(config.database.directUrls);
 }
 
 /** The queue's schema too: what is asked for in the first moments, such as a mail, must find a queue to go to. */
@@ -79,6 +84,8 @@ async function migrateAll(connection: Connection, logger: Logger): Promise<void>
 function openDatabase(config: Config, connection: Connection, logger: Logger): Database {
   return createDatabase({
     connection,
+    pooler: config.database.pooler,
+    limits: config.database.limits,
     poolSize: config.database.poolSize,
     hotLanes: hotBatch.lanes,
     onRetry: (error, attempt) =>
@@ -87,8 +94,11 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
   });
 }
 
-function openStore(config: Config): BlobStore {
-  return config.storage.kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
+async function openStore(config: Config): Promise<BlobStore> {
+  const { kind, s3 } = config.storage;
+  // The SDK costs time and memory at start; whoever does not use it does not pay.
+  if (s3 !== undefined) return new (await import('./storage/s3/store.ts')).S3BlobStore(s3);
+  return kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
@@ -97,11 +107,11 @@ export async function withDatabase<T>(
   logger: Logger,
   work: (database: Database) => Promise<T>,
 ): Promise<T> {
-  const served = config.database.url === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
+  const served = config.database.urls === undefined ? await findEmbeddedPostgres(config.dataDir) : undefined;
   const facts =
     served === undefined ? await openFacts(config, logger) : { connection: served, stop: async () => undefined };
   try {
-    await migrateAll(facts.connection, logger);
+    await migrateAll(directTo(config, facts.connection), logger);
     const database = openDatabase(config, facts.connection, logger);
     try {
       return await work(database);
@@ -155,7 +165,7 @@ export async function layFoundation(config: Config, logger: Logger): Promise<Fou
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
   const facts = await openFacts(config, logger);
   try {
-    await migrateAll(facts.connection, logger);
+    await migrateAll(directTo(config, facts.connection), logger);
     const admin = await prepareAdmin(config, openDatabase(config, facts.connection, logger));
     return {
       ...admin,
@@ -192,7 +202,7 @@ export async function startServing(config: Config, logger: Logger, connection: C
     closers.push(() => store.close());
     const server = await serveHttp(config, logger, database, store);
     // Not waited for: requests can be answered before the background is at work.
-    const jobs = serveJobs(config, logger, connection, database, store);
+    const jobs = serveJobs(config, logger, directTo(config, connection), database.patient, store);
     closers.push(async () => void (await Promise.all([server.stop(), jobs.stop()])));
     let stopped: Promise<void> | undefined;
     return { host: config.listen.host, port: server.port, stop: () => (stopped ??= closeAll()) };

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { parseAddressSet } from './address-set.ts';
 import type { SettingValues } from './settings.ts';
+import { storageOf } from './storage.ts';
 
 /** What the rest of Berth knows of the settings: parsed, grouped and frozen. */
 export type Config = Readonly<ReturnType<typeof configOf>>;
@@ -20,11 +21,19 @@ export function configOf(values: SettingValues) {
     /** Absolute. */
     dataDir: values.BERTH_DATA_DIR,
     database: Object.freeze({
-      /** Undefined: the embedded one. */
-      url: values.BERTH_DATABASE_URL,
+      /** One for each server that is named. Undefined: the embedded one. */
+      urls: values.BERTH_DATABASE_URL,
+      pooler: values.BERTH_DATABASE_POOLER,
+      /** Past the pooler. Undefined: there is none, or it keeps whole sessions. */
+      directUrls: values.BERTH_DATABASE_DIRECT_URL,
+      limits: Object.freeze({
+        connectMs: values.BERTH_DATABASE_CONNECT_TIMEOUT_SECONDS * 1000,
+        statementMs: values.BERTH_DATABASE_STATEMENT_TIMEOUT_SECONDS * 1000,
+        idleInTransactionMs: values.BERTH_DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS * 1000,
+      }),
       poolSize: values.BERTH_DATABASE_POOL_SIZE,
     }),
-    storage: Object.freeze({ kind: values.BERTH_STORAGE }),
+    storage: storageOf(values),
 
     admin: Object.freeze({
       username: values.BERTH_ADMIN_USERNAME,

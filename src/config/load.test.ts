@@ -25,7 +25,7 @@ describe('defaults', () => {
       publicUrl: undefined,
       tls: undefined,
       dataDir: resolve('data'),
-      database: { url: undefined, poolSize: 10 },
+      database: { urls: undefined, poolSize: 10 },
       storage: { kind: 'disk' },
       admin: { username: 'admin', password: undefined },
       defaultVisibility: 'private',
@@ -38,7 +38,7 @@ describe('defaults', () => {
   test('an empty variable counts as unset', () => {
     expect(parseConfig({ BERTH_LISTEN: '', BERTH_DATABASE_URL: '' })).toMatchObject({
       listen: { port: 5000 },
-      database: { url: undefined },
+      database: { urls: undefined },
     });
   });
 
@@ -272,6 +272,44 @@ describe('values', () => {
     expect(settingOf('BERTH_SMTP_URL').type.safeParse(text).success).toBe(false),
   );
 
+  const servers = (url: string) => parseConfig({ BERTH_DATABASE_URL: url }).database.urls;
+
+  test.each([
+    ['postgres://berth:a%40b@db/berth', ['postgres://berth:a%40b@db/berth']],
+    ['postgres:///berth?host=%2Frun%2Fpg&port=5433', ['postgres:///berth?host=%2Frun%2Fpg&port=5433']],
+    [
+      'postgresql://berth:s,e@a,[::1]:5433/berth?sslmode=verify-full&target_session_attrs=read-write',
+      [
+        'postgresql://berth:s,e@a/berth?sslmode=verify-full&target_session_attrs=read-write',
+        'postgresql://berth:s,e@[::1]:5433/berth?sslmode=verify-full&target_session_attrs=read-write',
+      ],
+    ],
+    [
+      'postgres:///berth?host=/a,/b&port=1,2',
+      ['postgres:///berth?host=%2Fa&port=1', 'postgres:///berth?host=%2Fb&port=2'],
+    ],
+    ['postgres:///berth?host=/a,/b', ['postgres:///berth?host=%2Fa', 'postgres:///berth?host=%2Fb']],
+  ])('BERTH_DATABASE_URL %s names servers', (text, urls) => expect(servers(text)).toEqual(urls));
+
+  test.each([
+    'postgres://a,b:port/berth',
+    'postgres://a/berth?target_session_attrs=standby',
+    'postgres:///berth?host=/a,/b,/c&port=1,2',
+    'mysql://a,b/berth',
+  ])('BERTH_DATABASE_URL %s is refused', (text) => expect(problemsOf({ BERTH_DATABASE_URL: text })).toHaveLength(1));
+
+  test('a pooler that keeps no sessions needs a way past it', () => {
+    const pooler = { BERTH_DATABASE_POOLER: 'transaction', BERTH_DATABASE_URL: 'postgres://pooler/berth' };
+    expect(problemsOf(pooler)).toEqual([
+      'BERTH_DATABASE_DIRECT_URL: expected, because BERTH_DATABASE_POOLER is "transaction"',
+    ]);
+    const { database } = parseConfig({ ...pooler, BERTH_DATABASE_DIRECT_URL: 'postgres://db/berth' });
+    expect(database).toMatchObject({ urls: ['postgres://pooler/berth'], directUrls: ['postgres://db/berth'] });
+    expect(problemsOf({ BERTH_DATABASE_DIRECT_URL: 'postgres://db/berth' })).toEqual([
+      'BERTH_DATABASE_URL: expected, because BERTH_DATABASE_DIRECT_URL is set',
+    ]);
+  });
+
   test('as many workers as there are processors, or as many as one says', () => {
     expect(parseConfig({ BERTH_WORKERS: 'auto' }).workers).toBe(availableParallelism());
     expect(parseConfig({ BERTH_WORKERS: '4' }).workers).toBe(4);
@@ -297,7 +335,12 @@ describe('values', () => {
     fc.assert(
       fc.property(fc.constantFrom(...settingNames), fc.string({ unit: 'binary' }), (name, text) => {
         const expected = text === '' || settingOf(name).type.safeParse(text).success ? 0 : 1;
-        const needed = { BERTH_TLS_CERT: 1, BERTH_TLS_KEY: 1, BERTH_SMTP_URL: 2 } as Record<string, number>;
+        const needed = {
+          BERTH_TLS_CERT: 1,
+          BERTH_TLS_KEY: 1,
+          BERTH_SMTP_URL: 2,
+          BERTH_DATABASE_DIRECT_URL: 1,
+        } as Record<string, number>;
         const alone = text === '' ? 0 : (needed[name] ?? 0);
         expect(problemsOf({ [name]: text })).toHaveLength(expected + alone);
       }),

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { s3Settings } from './s3-settings.ts';
 import * as value from './values.ts';
 
 /** One setting: the schema behind the environment variable, the line in berth.yaml and the row in the README. */
@@ -55,8 +56,18 @@ const settings = {
     doc: 'The folder of the blobs, the embedded database and the generated admin password.',
   },
   BERTH_DATABASE_URL: {
-    type: value.postgresUrl,
-    doc: 'The PostgreSQL database to use. Unset: Berth starts its own in the data folder.',
+    type: value.postgresUrls,
+    doc: 'The PostgreSQL database to use. Several servers, as in `postgres://berth@a,b:5433/berth`, are one database that fails over: the one that can be written to is used. Unset: Berth starts its own in the data folder.',
+    secret: true,
+  },
+  BERTH_DATABASE_POOLER: {
+    type: value.choice('none', 'transaction'),
+    default: 'none',
+    doc: 'What `BERTH_DATABASE_URL` leads to: PostgreSQL itself (or a pooler that keeps whole sessions), or a pooler such as PgBouncer in transaction mode. Nothing is then prepared or set on its connections. Needs `BERTH_DATABASE_DIRECT_URL`.',
+  },
+  BERTH_DATABASE_DIRECT_URL: {
+    type: value.postgresUrls,
+    doc: 'The same database past the pooler, for what needs a session of its own: migrations, and the queue of background work. Unset: `BERTH_DATABASE_URL`.',
     secret: true,
   },
   BERTH_DATABASE_POOL_SIZE: {
@@ -64,11 +75,30 @@ const settings = {
     default: '10',
     doc: 'The most connections to PostgreSQL of one process, beside four of its own: two for hot reads, two for background work.',
   },
+  BERTH_DATABASE_CONNECT_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '10',
+    unit: 'seconds',
+    doc: 'How long a request waits for a connection to PostgreSQL before it is answered 503.',
+  },
+  BERTH_DATABASE_STATEMENT_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '30',
+    unit: 'seconds',
+    doc: 'How long PostgreSQL may take for one statement of a request, locks included, before the request is answered 503. Reads of every pull have 10 at most; sweeps, and deletions of whole repositories and organizations, have 600.',
+  },
+  BERTH_DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS: {
+    type: value.wholeNumber(1, 3600),
+    default: '30',
+    unit: 'seconds',
+    doc: 'How long a process that stands still may keep a transaction open, and others waiting for its locks, before PostgreSQL ends it.',
+  },
   BERTH_STORAGE: {
-    type: value.choice('disk', 'memory'),
+    type: value.choice('disk', 's3', 'memory'),
     default: 'disk',
     doc: 'Where blob bytes are kept. `memory` is for trials and tests: everything is lost at the end of the process.',
   },
+  ...s3Settings,
 
   // Who may do what
   BERTH_ADMIN_USERNAME: {

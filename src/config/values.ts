@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { parseAddressSet } from './address-set.ts';
 import { parseEmailAddress } from './email-address.ts';
+import { parsePostgresUrls } from './postgres-url.ts';
 
 /**
  * The kinds of value that a setting may have: each parses the text of an environment variable, and its description
@@ -67,10 +68,8 @@ export const publicUrl = parsed('an http:// or https:// URL without a path, quer
   return bare && /^https?:$/.test(url.protocol) ? url : undefined;
 });
 
-/** Kept as text, because `pg` reads more from it than an URL object can carry (sockets, options). */
-export const postgresUrl = parsed('a postgres:// URL', (value) =>
-  /^postgres(?:ql)?:$/.test(new URL(value).protocol) ? value : undefined,
-);
+/** One URL for each server. Kept as text, because `pg` reads more from it than an URL object can carry (sockets, options). */
+export const postgresUrls = parsed('a postgres:// URL', parsePostgresUrls);
 
 /** What a mail server's address may carry beside itself. Not what would keep connections open or print the mails. */
 const smtpOption = /^(requireTLS|name|tls\.(rejectUnauthorized|servername|minVersion))$/;
@@ -105,3 +104,29 @@ export const password = parsed('8 to 256 characters, none of them a control char
 export const addressSet = parsed('IP addresses and CIDR ranges, separated by commas', (value) =>
   parseAddressSet(value.split(',').map((part) => part.trim())),
 );
+
+/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html , and what other servers make of it. */
+export const bucketName = parsed('the name of a bucket', (value) =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(value) ? value : undefined,
+);
+
+/** A slash is put behind it where there is none. */
+export const objectPrefix = parsed('letters, digits and . _ - between slashes', (value) =>
+  /^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*(?:[A-Za-z0-9_-][A-Za-z0-9._-]*)\/?$/.test(value) && value.length <= 500
+    ? value.replace(/\/?$/, '/')
+    : undefined,
+);
+
+/** A name as other systems give it. */
+export const word = parsed('a word without spaces', (value) => (/^[!-~]{1,500}$/.test(value) ? value : undefined));
+
+/** A secret as other systems give it. */
+export const line = parsed('at most 500 characters, none of them a control character', (value) =>
+  /^\P{Cc}{1,500}$/u.test(value) ? value : undefined,
+);
+
+/** Parts of something that is looked for. */
+export const words = parsed('words, separated by commas', (value) => {
+  const parts = value.split(',').map((part) => part.trim());
+  return parts.every((part) => part !== '') ? parts : undefined;
+});
