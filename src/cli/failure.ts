@@ -8,6 +8,7 @@ import { TlsFilesError } from '../http/tls.ts';
 import { ApiError } from '../oci/problem.ts';
 import { StorageFullError, StorageUnusableError } from '../storage/port.ts';
 import { ProblemError, UnreachableError } from './remote/errors.ts';
+import { ServingError } from './serving-error.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Errors whose message was written for the operator and needs no stack trace. */
@@ -20,6 +21,7 @@ const explained = [
   EmbeddedPostgresError,
   MigrationError,
   ProblemError,
+  ServingError,
   StorageFullError,
   StorageUnusableError,
   TlsFilesError,

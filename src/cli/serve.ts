@@ -1,10 +1,11 @@
+import cluster from 'node:cluster';
 import { dirname, relative } from 'node:path';
 import { Command } from 'commander';
 import type { RunningBerth } from '../app.ts';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import { EmbeddedPostgresError } from '../database/embedded/errors.ts';
-import { createLogger } from '../telemetry/logger.ts';
+import { loadSettings, type LoadedSettings } from '../config/load.ts';
+import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { ServingError } from './serving-error.ts';
 
 /** A terminal's Ctrl-C and what npm forwards of it arrive within moments; a second one after that is a person's. */
 const secondSignalMs = 1000;
@@ -14,18 +15,23 @@ export const serveCommand = (): Command =>
     .description('Run the registry until SIGTERM or Ctrl-C.')
     .addHelpText('after', '\nWithout BERTH_DATABASE_URL it runs its own PostgreSQL in the data folder.')
     .action(async () => {
-      const config = loadConfig();
-      const logger = createLogger(config.log);
-      const { startBerth } = await import('../app.ts');
+      if (cluster.isWorker) return (await import('./serve-worker.ts')).serveAsWorker();
+      const settings = loadSettings();
+      const logger = createLogger(settings.config.log);
       const signalled = untilSignalled();
-      const berth = await startBerth(config, logger);
-      process.stdout.write(banner(config, berth));
+      const berth = await start(settings, logger);
+      process.stdout.write(banner(settings.config, berth));
       const failure = await Promise.race([signalled, berth.failed]);
       if (failure === undefined) logger.info('stopping: no new requests, running ones may end');
       await berth.stop();
-      if (failure !== undefined) throw new EmbeddedPostgresError(failure);
+      if (failure !== undefined) throw new ServingError(failure);
       logger.info('stopped');
     });
+
+async function start({ config, texts }: LoadedSettings, logger: Logger): Promise<RunningBerth> {
+  if (config.workers === 1) return (await import('../app.ts')).startBerth(config, logger);
+  return (await import('./serve-workers.ts')).startWithWorkers(config, texts, logger);
+}
 
 /** Resolves at the first SIGTERM or SIGINT. Whoever insists is heard: the process then ends at once. */
 function untilSignalled(): Promise<undefined> {

@@ -96,6 +96,8 @@ export interface BerthProcess {
   readonly port: number;
   readonly admin: Login;
   readonly child: ChildProcess;
+  /** Its last lines on stderr: of the log, and what a failed command says. */
+  readonly stderr: readonly string[];
   /** Sends a signal and waits for the end. */
   end(signal: 'SIGTERM' | 'SIGKILL'): Promise<number | null>;
 }
@@ -133,6 +135,7 @@ export async function spawnBerth(settings: Record<string, string>, root = thisTr
     port,
     admin,
     child,
+    stderr: errors,
     async end(signal) {
       child.kill(signal);
       const [code] = await exited;
