@@ -18,22 +18,23 @@ export interface RunOptions {
   /** All of the environment, but for PATH. */
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** A program that hangs is ended after this, and that is its failure. Default: a minute. */
+  readonly msMax?: number;
 }
 
-/** A client that hangs is ended after this, and that is its failure. */
-const runMsMax = 60_000;
 const outputBytesMax = 16 * 1024 * 1024;
 
 /** Runs a program to its end, whatever its exit code. @throws Error when it cannot be started or does not end */
-export function run(command: string, args: readonly string[], { cwd, env, input }: RunOptions = {}): Promise<Ran> {
+export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const { cwd, env, input, msMax = 60_000 } = options;
   return new Promise((resolve, reject) => {
-    const options = {
+    const settings = {
       env: { PATH: process.env['PATH'], ...env },
-      timeout: runMsMax,
+      timeout: msMax,
       maxBuffer: outputBytesMax,
       ...(cwd !== undefined && { cwd }),
     };
-    const child = execFile(command, args, options, (error: ExecFileException | null, stdout, stderr) => {
+    const child = execFile(command, args, settings, (error: ExecFileException | null, stdout, stderr) => {
       const output = `${stdout}${stderr}`;
       if (error === null) resolve({ code: 0, stdout, output });
       else if (typeof error.code === 'number') resolve({ code: error.code, stdout, output });
