@@ -94,11 +94,8 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
   });
 }
 
-async function openStore(config: Config): Promise<BlobStore> {
-  const { kind, s3 } = config.storage;
-  // The SDK costs time and memory at start; whoever does not use it does not pay.
-  if (s3 !== undefined) return new (await import('./storage/s3/store.ts')).S3BlobStore(s3);
-  return kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
+function openStore(config: Config): BlobStore {
+  return config.storage.kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
