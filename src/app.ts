@@ -94,8 +94,11 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
   });
 }
 
-function openStore(config: Config): BlobStore {
-  return config.storage.kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
+async function openStore(config: Config): Promise<BlobStore> {
+  const { kind, s3 } = config.storage;
+  // The SDK costs time and memory at start; whoever does not use it does not pay.
+  if (kind === 's3' && s3 !== undefined) return new (await import('./storage/s3/store.ts')).S3BlobStore(s3);
+  return kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
@@ -194,7 +197,7 @@ export async function startServing(config: Config, logger: Logger, connection: C
   try {
     const database = openDatabase(config, connection, logger);
     closers.push(() => database.close());
-    const store = openStore(config);
+    const store = await openStore(config);
     await store.start();
     closers.push(() => store.close());
     const server = await serveHttp(config, logger, database, store);

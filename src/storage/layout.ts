@@ -8,7 +8,7 @@ import type { StorageKey, UploadState } from './port.ts';
 export type UploadName = string & { readonly __brand: 'UploadName' };
 
 /** Thrown when a key or a state that was handed back cannot have come from this store (damage, or an attempt at a path trick). */
-class MalformedKeyError extends Error {
+export class MalformedKeyError extends Error {
   override readonly name = 'MalformedKeyError';
 }
 

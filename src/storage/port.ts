@@ -61,6 +61,11 @@ export class StorageFullError extends Error {
   override readonly name = 'StorageFullError';
 }
 
+/** Thrown by anything that asks the medium when it does not answer, or not in time: the same may well work later. */
+export class StorageUnavailableError extends Error {
+  override readonly name = 'StorageUnavailableError';
+}
+
 /** Thrown by `start`: its message is one sentence for the operator, who needs no stack trace with it. */
 export class StorageUnusableError extends Error {
   override readonly name = 'StorageUnusableError';
@@ -140,6 +145,11 @@ export interface BlobStore {
    * @throws ObjectSizeError when the object ends before the range does
    */
   read(key: StorageKey, range: ByteRange): Promise<AsyncIterable<Buffer>>;
+  /**
+   * An address from which whoever has it may GET the object or any range of it, whatever becomes of their rights, until it
+   * expires; null where there is none for this one. Looks for no bytes.
+   */
+  presign?(key: StorageKey): Promise<string | null>;
   /** Deletes an object, for good when it resolves. Idempotent; a missing object is not an error. */
   delete(key: StorageKey): Promise<void>;
   /** Every committed object, in no particular order. Objects that come or go meanwhile may or may not be listed. */

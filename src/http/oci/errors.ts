@@ -6,7 +6,7 @@ import { UnauthorizedError } from '../../access/errors.ts';
 import { formatScope } from '../../access/scopes.ts';
 import { DatabaseUnavailableError } from '../../database/pool.ts';
 import { errorTable, RegistryError, RegistryErrors, type ErrorKind } from '../../oci/errors.ts';
-import { StorageFullError } from '../../storage/port.ts';
+import { StorageFullError, StorageUnavailableError } from '../../storage/port.ts';
 
 /** The HTTP status of each kind of error. */
 const statusOf: Record<ErrorKind, number> = {
@@ -58,6 +58,13 @@ export function toRegistryErrors(error: unknown): readonly RegistryError[] {
     return [
       new RegistryError('unavailable', {
         message: 'the registry cannot reach its database; try again later',
+        cause: error,
+      }),
+    ];
+  if (error instanceof StorageUnavailableError)
+    return [
+      new RegistryError('unavailable', {
+        message: 'the registry cannot reach its storage; try again later',
         cause: error,
       }),
     ];

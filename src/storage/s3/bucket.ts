@@ -1,0 +1,262 @@
+/** The few requests that Berth makes of S3, bounded in time, with their errors in the port's words. */
+import { Readable } from 'node:stream';
+import { crc32 } from 'node:zlib';
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  UploadPartCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { ObjectMissingError, StorageUnavailableError } from '../port.ts';
+import type { ByteRange } from '../port.ts';
+import { createClient } from './client.ts';
+import { translate } from './errors.ts';
+import { uploadsFolder } from './keys.ts';
+import type { S3Options } from './options.ts';
+import type { Part } from './state.ts';
+
+/** S3 may put the parts together one by one before it answers. */
+const completeTimeoutMs = 10 * 60_000;
+
+/** What the SDK lets a single request have. */
+interface SendOptions {
+  readonly abortSignal: AbortSignal;
+  readonly requestTimeout: number;
+}
+
+export interface Listed {
+  readonly key: string;
+  readonly size: number;
+  readonly modifiedAt: Date;
+}
+
+export interface Body {
+  readonly stream: Readable;
+  /** Bytes that S3 says it will send. */
+  readonly length: number;
+}
+
+/** Keys are given and returned without the prefix of the settings. */
+export class Bucket {
+  readonly #client: S3Client;
+  readonly #presigner: S3Client;
+  readonly #options: S3Options;
+  /** Whether S3 heeds `If-None-Match: *` on a PUT; false until it has been seen to. */
+  isConditional = false;
+
+  constructor(options: S3Options) {
+    this.#options = options;
+    this.#client = createClient(options);
+    const elsewhere = options.redirect?.endpoint;
+    this.#presigner = elsewhere === undefined ? this.#client : createClient(options, elsewhere);
+  }
+
+  /** @returns false when `ifAbsent`, S3 heeds it, and something is there already, or is being put there */
+  async put(key: string, body: Buffer, { ifAbsent = false, signal }: PutOptions = {}): Promise<boolean> {
+    const isConditional = ifAbsent && this.isConditional;
+    const command = new PutObjectCommand({
+      ...this.#at(key),
+      ...this.#kept(key),
+      Body: body,
+      ContentLength: body.length,
+      ChecksumCRC32: crc32Of(body),
+      ...(isConditional && { IfNoneMatch: '*' }),
+    });
+    try {
+      await this.#ask(`PutObject ${key}`, (options) => this.#client.send(command, options), { signal });
+      return true;
+    } catch (error) {
+      const { name, $metadata } = ((error as Error).cause ?? {}) as ErrorFacts;
+      if (isConditional && ($metadata?.httpStatusCode === 412 || name === 'ConditionalRequestConflict')) return false;
+      throw error;
+    }
+  }
+
+  /** @throws ObjectMissingError, ObjectSizeError (of a range that begins behind the last byte) */
+  async get(key: string, { start, length }: ByteRange): Promise<Body> {
+    const command = new GetObjectCommand({ ...this.#at(key), Range: `bytes=${start}-${start + length - 1}` });
+    const { Body: stream, ContentLength } = await this.#ask(`GetObject ${key}`, (options) =>
+      this.#client.send(command, options),
+    );
+    if (!(stream instanceof Readable)) throw new Error(`S3 sends no body (GetObject ${key})`);
+    return { stream, length: ContentLength ?? Number.NaN };
+  }
+
+  /** In bytes; undefined when nothing is there. */
+  async sizeOf(key: string): Promise<number | undefined> {
+    const command = new HeadObjectCommand(this.#at(key));
+    try {
+      const { ContentLength } = await this.#ask(`HeadObject ${key}`, (options) => this.#client.send(command, options));
+      return ContentLength ?? 0;
+    } catch (error) {
+      if (error instanceof ObjectMissingError) return undefined;
+      throw error;
+    }
+  }
+
+  async delete(key: string): Promise<void> {
+    const command = new DeleteObjectCommand(this.#at(key));
+    await orMissing(this.#ask(`DeleteObject ${key}`, (options) => this.#client.send(command, options)));
+  }
+
+  /** In the order of the keys. */
+  async *list(prefix: string): AsyncGenerator<Listed, undefined> {
+    const { bucket: Bucket, prefix: ours } = this.#options;
+    let ContinuationToken: string | undefined;
+    do {
+      const command = new ListObjectsV2Command({ Bucket, Prefix: ours + prefix, ContinuationToken });
+      const page = await this.#ask(`ListObjectsV2 ${prefix}`, (options) => this.#client.send(command, options));
+      for (const { Key, Size, LastModified } of page.Contents ?? []) {
+        if (Key === undefined || Size === undefined || LastModified === undefined) continue;
+        yield { key: Key.slice(ours.length), size: Size, modifiedAt: LastModified };
+      }
+      ContinuationToken = page.NextContinuationToken;
+    } while (ContinuationToken !== undefined);
+  }
+
+  async createMultipart(key: string, signal?: AbortSignal): Promise<string> {
+    const command = new CreateMultipartUploadCommand({
+      ...this.#at(key),
+      ...this.#kept(key),
+      ChecksumAlgorithm: 'CRC32',
+    });
+    const send = (options: SendOptions) => this.#client.send(command, options);
+    const { UploadId } = await this.#ask(`CreateMultipartUpload ${key}`, send, { signal });
+    if (UploadId === undefined) throw new Error(`S3 gives no id (CreateMultipartUpload ${key})`);
+    return UploadId;
+  }
+
+  /** @throws ObjectMissingError when the multipart upload is over */
+  async uploadPart(
+    key: string,
+    multipart: string,
+    part: { readonly n: number; readonly body: Buffer },
+    signal?: AbortSignal,
+  ): Promise<Part> {
+    const { n, body } = part;
+    const crc = crc32Of(body);
+    const command = new UploadPartCommand({
+      ...this.#at(key),
+      UploadId: multipart,
+      PartNumber: n,
+      Body: body,
+      ContentLength: body.length,
+      ChecksumCRC32: crc,
+    });
+    const send = (options: SendOptions) => this.#client.send(command, options);
+    const { ETag } = await this.#ask(`UploadPart ${key}`, send, { signal });
+    if (ETag === undefined) throw new Error(`S3 gives no entity tag (UploadPart ${key})`);
+    return { n, size: body.length, etag: ETag, crc };
+  }
+
+  /** @throws ObjectMissingError when the multipart upload is over, or has not all of these parts */
+  async complete(key: string, multipart: string, parts: readonly Part[]): Promise<void> {
+    const command = new CompleteMultipartUploadCommand({
+      ...this.#at(key),
+      UploadId: multipart,
+      MultipartUpload: { Parts: parts.map(({ n, etag, crc }) => ({ PartNumber: n, ETag: etag, ChecksumCRC32: crc })) },
+    });
+    const send = (options: SendOptions) => this.#client.send(command, options);
+    await this.#ask(`CompleteMultipartUpload ${key}`, send, { timeoutMs: completeTimeoutMs });
+  }
+
+  async abortMultipart(key: string, multipart: string): Promise<void> {
+    const command = new AbortMultipartUploadCommand({ ...this.#at(key), UploadId: multipart });
+    await orMissing(this.#ask(`AbortMultipartUpload ${key}`, (options) => this.#client.send(command, options)));
+  }
+
+  /** @returns an address from which anybody may read the object, as often and in any ranges, until it expires */
+  presign(key: string, expiresIn: number): Promise<string> {
+    return getSignedUrl(this.#presigner, new GetObjectCommand(this.#at(key)), { expiresIn });
+  }
+
+  close(): void {
+    this.#client.destroy();
+    if (this.#presigner !== this.#client) this.#presigner.destroy();
+  }
+
+  #at(key: string) {
+    return { Bucket: this.#options.bucket, Key: this.#options.prefix + key };
+  }
+
+  /** How an object is to be kept. What lives for moments only is not worth a storage class with a minimum. */
+  #kept(key: string) {
+    const { storageClass, encryption } = this.#options;
+    return {
+      ContentType: 'application/octet-stream',
+      ...(storageClass !== undefined && !key.startsWith(uploadsFolder) && { StorageClass: storageClass as 'STANDARD' }),
+      ...(encryption !== undefined && {
+        ServerSideEncryption: encryption.algorithm as 'AES256',
+        ...(encryption.keyId !== undefined && { SSEKMSKeyId: encryption.keyId }),
+      }),
+    };
+  }
+
+  /** A stalled connection costs half of the time, so that another one gets the other half. */
+  async #ask<T>(what: string, send: (options: SendOptions) => Promise<T>, limits: AskLimits = {}): Promise<T> {
+    const { signal, timeoutMs = this.#options.timeoutMs } = limits;
+    const abort = new AbortController();
+    const onAbort = (): void => abort.abort(signal?.reason);
+    const timer = setTimeout(() => abort.abort(), timeoutMs);
+    signal?.addEventListener('abort', onAbort);
+    if (signal?.aborted) onAbort();
+    try {
+      return await send({ abortSignal: abort.signal, requestTimeout: timeoutMs / 2 });
+    } catch (error) {
+      throw translate(error, what);
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+}
+
+interface PutOptions {
+  readonly ifAbsent?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface AskLimits {
+  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number;
+}
+
+interface ErrorFacts {
+  readonly name?: string;
+  readonly $metadata?: { readonly httpStatusCode?: number };
+}
+
+async function orMissing(attempt: Promise<unknown>): Promise<void> {
+  try {
+    await attempt;
+  } catch (error) {
+    if (!(error instanceof ObjectMissingError)) throw error;
+  }
+}
+
+function crc32Of(body: Buffer): string {
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32BE(crc32(body));
+  return sum.toString('base64');
+}
+
+/** Reads a body into the front of a buffer. @throws StorageUnavailableError when it breaks off, or stands still */
+export async function readInto(target: Buffer, { stream, length }: Body, timeoutMs: number): Promise<void> {
+  const timer = setTimeout(() => stream.destroy(new Error('it takes too long')), timeoutMs);
+  let at = 0;
+  try {
+    for await (const chunk of stream as AsyncIterable<Buffer>) at += chunk.copy(target, at);
+  } catch (error) {
+    throw new StorageUnavailableError('S3 broke off an answer', { cause: error });
+  } finally {
+    clearTimeout(timer);
+  }
+  if (at < length) throw new StorageUnavailableError(`S3 sent ${at} of ${length} bytes`);
+}

@@ -1,0 +1,73 @@
+/** The tails of unfinished uploads: objects for bytes that are too few for a part. */
+import { LRUCache } from 'lru-cache';
+import { ObjectSizeError } from '../port.ts';
+import type { UploadName } from '../layout.ts';
+import { readInto, type Bucket } from './bucket.ts';
+import { newTailName, parseTailKey, tailKey, tailsOf } from './keys.ts';
+import type { TailName } from './keys.ts';
+
+/** What this process wrote lately need not be read again by the next request. */
+const rememberedBytesMax = 16 * 1024 * 1024;
+
+export class Tails {
+  readonly #bucket: Bucket;
+  readonly #timeoutMs: number;
+  readonly #remembered = new LRUCache<string, Buffer>({
+    maxSize: rememberedBytesMax,
+    sizeCalculation: ({ length }) => length,
+  });
+
+  constructor(bucket: Bucket, timeoutMs: number) {
+    this.#bucket = bucket;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Stores bytes that lie `offset` bytes into the upload, under a name of their own. */
+  async write(upload: UploadName, offset: number, bytes: Buffer, signal: AbortSignal): Promise<TailName> {
+    const tail = newTailName(offset);
+    const key = tailKey(upload, tail);
+    await this.#bucket.put(key, bytes, { signal });
+    this.#remembered.set(key, Buffer.from(bytes));
+    return tail;
+  }
+
+  /**
+   * Reads the first bytes of a tail, enough to fill the buffer.
+   * @throws ObjectMissingError; ObjectSizeError when it has fewer
+   */
+  async readInto(target: Buffer, upload: UploadName, tail: TailName): Promise<void> {
+    if (target.length === 0) return;
+    const key = tailKey(upload, tail);
+    const known = this.#remembered.get(key);
+    if (known !== undefined && known.length >= target.length) {
+      known.copy(target);
+      return;
+    }
+    const body = await this.#bucket.get(key, { start: 0, length: target.length });
+    if (body.length !== target.length) {
+      body.stream.destroy();
+      throw new ObjectSizeError(`${key} has ${body.length} bytes, fewer than the ${target.length} promised`);
+    }
+    await readInto(target, body, this.#timeoutMs);
+  }
+
+  /** Tidies up; what cannot be deleted now is found by a listing later. */
+  async deleteSome(upload: UploadName, tails: readonly (TailName | undefined)[]): Promise<void> {
+    await Promise.all(
+      tails.map(async (tail) => {
+        if (tail === undefined) return;
+        this.#remembered.delete(tailKey(upload, tail));
+        await this.#bucket.delete(tailKey(upload, tail)).catch(() => undefined);
+      }),
+    );
+  }
+
+  /** Deletes every tail of an upload, whoever wrote it. */
+  async deleteAll(upload: UploadName): Promise<void> {
+    for await (const { key } of this.#bucket.list(tailsOf(upload))) {
+      if (parseTailKey(key) === undefined) continue;
+      this.#remembered.delete(key);
+      await this.#bucket.delete(key);
+    }
+  }
+}
