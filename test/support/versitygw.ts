@@ -1,9 +1,10 @@
 /** A real S3 server for tests: versitygw on a folder of its own. */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseConfig } from '../../src/config/load.ts';
@@ -37,8 +38,8 @@ export const noVersitygw =
     : undefined;
 
 function installedByGo(): string | undefined {
+  const file = path.join(process.env['GOPATH'] || path.join(homedir(), 'go'), 'bin', 'versitygw');
   try {
-    const file = path.join(execFileSync('go', ['env', 'GOPATH'], { encoding: 'utf8' }).trim(), 'bin', 'versitygw');
     accessSync(file, constants.X_OK);
     return file;
   } catch {
