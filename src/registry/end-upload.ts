@@ -90,6 +90,8 @@ export function createEndUpload(parts: EndUploadParts): EndUpload {
   async function commitAtOnce(place: Place, target: BlobTarget, lease: Lease): Promise<void> {
     const state = await finish(place, { committing: true });
     try {
+      // It may have been left to the commit to send the first byte to where only a row can tell of it.
+      if (place.noted.length === 0 && store.objectOf(state) !== null) await place.note(state);
       const steps = ending(lease, withoutThoseOf(place, lease));
       await commitBlob({ ...target, size: place.digester.bytes, state }, steps);
     } catch (error) {

@@ -32,8 +32,10 @@ export interface Place {
   readonly writer: UploadWriter;
   /** Over every byte that the place has. */
   readonly digester: PlaceDigester;
-  /** What the writer has noted so far; what its `finish` returns stands for all of it. */
+  /** What has been noted for this writer so far; what its `finish` returns stands for all of it. */
   readonly noted: readonly UploadState[];
+  /** Notes a place that is about to get its first byte. */
+  note(place: UploadState): Promise<void>;
   /** An earlier place of the same upload, to be freed once this one is recorded. */
   readonly replaces: UploadState | null;
   /** Whether the upload's row does not know this place yet. */
@@ -80,7 +82,7 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
       await lease.note(place);
       noted.push(place);
     };
-    return { writer: await store.openWriter(state, offset, { note, takenOver: lease.row.taken_over }), noted };
+    return { writer: await store.openWriter(state, offset, { note, takenOver: lease.row.taken_over }), noted, note };
   }
 
   async function create<D extends PlaceDigester>(lease: Lease, digester: D): Promise<Place & { digester: D }> {
