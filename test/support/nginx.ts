@@ -1,0 +1,79 @@
+/** The nginx of Debian with the configuration that Berth ships, deploy/nginx.conf, in front of Berths of a test. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { temporaryFolder } from './tools.ts';
+
+export interface Nginx {
+  /** `127.0.0.1:PORT`. */
+  readonly host: string;
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+const shipped = path.resolve(import.meta.dirname, '../../deploy/nginx.conf');
+const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+
+/** @param servers `host:port` of each Berth */
+export async function startNginx(servers: readonly string[]): Promise<Nginx> {
+  const { folder, remove } = await temporaryFolder('nginx');
+  const port = await freePort();
+  const config = path.join(folder, 'nginx.conf');
+  await writeFile(config, adapt(await readFile(shipped, 'utf8'), { servers, port, folder }));
+  const options = ['-p', folder, '-c', config, '-e', 'stderr', '-g', `daemon off; pid ${folder}/pid;`];
+  // Ends with the test, however that ends.
+  const child = spawn('setpriv', ['--pdeathsig', 'TERM', 'nginx', ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const said = text(child.stderr);
+  const exited = once(child, 'exit');
+  while (!(await answers(port))) {
+    if (child.exitCode !== null) throw new Error(`nginx ended:\n${await said}`);
+    await delay(20);
+  }
+  return {
+    host: `127.0.0.1:${port}`,
+    url: `http://127.0.0.1:${port}`,
+    async stop() {
+      child.kill('SIGTERM');
+      await exited;
+      await remove();
+    },
+  };
+}
+
+/** Only addresses and folders differ from what is shipped. @throws Error when what they stand in is not there */
+function adapt(config: string, to: { servers: readonly string[]; port: number; folder: string }): string {
+  const folders = temporaryPaths.map((name) => `  ${name}_temp_path ${to.folder}/${name};`).join('\n');
+  const servers = [...config.matchAll(/^ +server (\S+:\d+)\b/gm)].map((match) => match[1]!);
+  if (servers.length !== to.servers.length) throw new Error(`deploy/nginx.conf has ${servers.length} servers`);
+  const changes: [string, string][] = [
+    ['http {\n', `http {\n${folders}\n`],
+    ['listen 80;', `listen 127.0.0.1:${to.port};`],
+    ['worker_rlimit_nofile 65536;', ''],
+    ...servers.map((server, i): [string, string] => [`server ${server}`, `server ${to.servers[i]!}`]),
+  ];
+  for (const [from, into] of changes) {
+    if (!config.includes(from)) throw new Error(`deploy/nginx.conf has no ${from}`);
+    config = config.replace(from, into);
+  }
+  return config;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+const answers = (port: number): Promise<boolean> =>
+  fetch(`http://127.0.0.1:${port}/healthz`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
