@@ -307,6 +307,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     rateLimits,
     denied,
     limits,
+    redirect: config.storage.s3?.redirect,
   };
 
   const oci = createOciHandler({ plane, origins, logger, tokenPath, service });

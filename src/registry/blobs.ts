@@ -46,6 +46,8 @@ export interface Blobs {
   readSmall(blob: Blob): Promise<Buffer | undefined>;
   /** Streams part of a blob; see the port for how the buffers are lent. */
   read(blob: Blob, range: ByteRange): Promise<AsyncIterable<Buffer>>;
+  /** Where the blob can be fetched from storage itself, for a short time, whatever becomes of rights; null where it cannot. */
+  addressOf(blob: Blob): Promise<string | null>;
   /** Links a blob that is there already; false when there is nothing to mount. The caller has checked that the source may be read. */
   mount(name: RepositoryName, digest: Digest, actor: Actor): Promise<boolean>;
   isLinked(repositoryId: number, digest: Digest): Promise<boolean>;
@@ -102,6 +104,8 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
     },
 
     read: (blob, range) => store.read(blob.storageKey, range),
+
+    addressOf: async (blob) => (await store.presign?.(blob.storageKey)) ?? null,
 
     mount: (name, digest, actor) =>
       database.transaction(async (queryer) => {

@@ -49,9 +49,21 @@ async function answer(plane: DataPlane, exchange: Exchange, blob: Blob): Promise
   const status = range === null ? 200 : 206;
   // The bytes of a HEAD are known without touching storage.
   if (req.method === 'HEAD') return send(exchange, 200, { ...typed, 'Content-Length': blob.size });
+  const elsewhere = await addressFor(plane, exchange, blob);
+  // Whoever has the address may use it, so nobody else is to be given the answer, not even by the client itself.
+  if (elsewhere !== null) return send(exchange, 307, { ...headers, Location: elsewhere, 'Cache-Control': 'no-store' });
   const small = await plane.blobs.readSmall(blob);
   if (small !== undefined) return send(exchange, status, typed, small.subarray(start, start + length));
   await sendStream(exchange, status, typed, await plane.blobs.read(blob, { start, length }));
+}
+
+/** Where this client is sent for the bytes; null where it gets them here. The range, if any, is asked for again there. */
+async function addressFor(plane: DataPlane, { req }: Exchange, blob: Blob): Promise<string | null> {
+  const { redirect } = plane;
+  if (redirect === undefined || blob.size < redirect.bytesMin) return null;
+  const agent = req.headers['user-agent']?.toLowerCase() ?? '';
+  if (redirect.notFor.some((word) => agent.includes(word.toLowerCase()))) return null;
+  return plane.blobs.addressOf(blob);
 }
 
 /** The range to send; `If-Range` takes it back when the client means another content (RFC 9110 section 13.1.5). */

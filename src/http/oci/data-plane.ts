@@ -39,6 +39,15 @@ export interface DataPlane {
     readonly pageSizeMax: number;
     readonly referrersPageBytesMax: number;
   };
+  /** Who is sent to the storage for a blob; undefined: nobody. */
+  readonly redirect:
+    | {
+        /** The smallest blob. */
+        readonly bytesMin: number;
+        /** What the `User-Agent` of a client that cannot follow has in it. */
+        readonly notFor: readonly string[];
+      }
+    | undefined;
 }
 
 /** The caller of a request about one repository. @throws UnauthorizedError, whose challenge names the scope to ask for */
