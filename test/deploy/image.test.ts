@@ -79,12 +79,11 @@ describe.skipIf(reason !== undefined)(titled('the container image', reason), () 
   describe('as a container: an ordinary user, a read-only root, no capabilities', () => {
     beforeAll(async () => {
       host = `127.0.0.1:${await freePort()}`;
-      const flags = ['--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--health-interval=1s'];
-      const settings = [`BERTH_LISTEN=${host}`, `BERTH_ADMIN_PASSWORD=${password}`].flatMap((each) => ['--env', each]);
-      await user.do(
-        ...['run', '--detach', '--name', container, '--network', 'host', '--stop-timeout', '60', ...flags],
-        ...['--volume', 'berth-data:/var/lib/berth', ...settings, image],
-      );
+      const flags = ['--network=host', '--read-only', '--cap-drop=ALL', '--security-opt=no-new-privileges'];
+      const times = ['--stop-timeout=60', '--health-interval=1s'];
+      const settings = [`--env=BERTH_LISTEN=${host}`, `--env=BERTH_ADMIN_PASSWORD=${password}`];
+      const volume = '--volume=berth-data:/var/lib/berth';
+      await user.do('run', '--detach', '--name', container, ...flags, ...times, ...settings, volume, image);
       data = await inspect('{{range .Mounts}}{{.Source}}{{end}}', container);
       await untilHealthy();
     }, 90_000);
