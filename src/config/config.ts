@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { parseAddressSet } from './address-set.ts';
 import type { SettingValues } from './settings.ts';
+import { storageOf } from './storage.ts';
 
 /** What the rest of Berth knows of the settings: parsed, grouped and frozen. */
 export type Config = Readonly<ReturnType<typeof configOf>>;
@@ -32,7 +33,7 @@ export function configOf(values: SettingValues) {
       }),
       poolSize: values.BERTH_DATABASE_POOL_SIZE,
     }),
-    storage: Object.freeze({ kind: values.BERTH_STORAGE }),
+    storage: storageOf(values),
 
     admin: Object.freeze({
       username: values.BERTH_ADMIN_USERNAME,

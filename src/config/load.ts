@@ -113,6 +113,12 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
     for (const name of ['BERTH_DATABASE_URL', 'BERTH_DATABASE_DIRECT_URL'] as const)
       if (!isSet(name)) problems.push(`${name}: expected, because BERTH_DATABASE_POOLER is "transaction"`);
   }
+  if (inEffect.some(({ name, shown }) => name === 'BERTH_STORAGE' && shown === 's3') && !isSet('BERTH_S3_BUCKET')) {
+    problems.push('BERTH_S3_BUCKET: expected, because BERTH_STORAGE is "s3"');
+  }
+  if (isSet('BERTH_S3_ACCESS_KEY_ID') !== isSet('BERTH_S3_SECRET_ACCESS_KEY')) {
+    problems.push('BERTH_S3_ACCESS_KEY_ID and BERTH_S3_SECRET_ACCESS_KEY: expected both or none');
+  }
   if (inEffect.some(({ name, source }) => name === 'BERTH_CONFIG' && source === 'berth.yaml')) {
     problems.push('BERTH_CONFIG (in berth.yaml): expected in the environment only');
   }

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { s3Settings } from './s3-settings.ts';
 import * as value from './values.ts';
 
 /** One setting: the schema behind the environment variable, the line in berth.yaml and the row in the README. */
@@ -93,10 +94,11 @@ const settings = {
     doc: 'How long a process that stands still may keep a transaction open, and others waiting for its locks, before PostgreSQL ends it.',
   },
   BERTH_STORAGE: {
-    type: value.choice('disk', 'memory'),
+    type: value.choice('disk', 's3', 'memory'),
     default: 'disk',
     doc: 'Where blob bytes are kept. `memory` is for trials and tests: everything is lost at the end of the process.',
   },
+  ...s3Settings,
 
   // Who may do what
   BERTH_ADMIN_USERNAME: {

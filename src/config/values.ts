@@ -104,3 +104,29 @@ export const password = parsed('8 to 256 characters, none of them a control char
 export const addressSet = parsed('IP addresses and CIDR ranges, separated by commas', (value) =>
   parseAddressSet(value.split(',').map((part) => part.trim())),
 );
+
+/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html , and what other servers make of it. */
+export const bucketName = parsed('the name of a bucket', (value) =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$/.test(value) ? value : undefined,
+);
+
+/** A slash is put behind it where there is none. */
+export const objectPrefix = parsed('letters, digits and . _ - between slashes', (value) =>
+  /^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*\/)*(?:[A-Za-z0-9_-][A-Za-z0-9._-]*)\/?$/.test(value) && value.length <= 500
+    ? value.replace(/\/?$/, '/')
+    : undefined,
+);
+
+/** A name as other systems give it. */
+export const word = parsed('a word without spaces', (value) => (/^[!-~]{1,500}$/.test(value) ? value : undefined));
+
+/** A secret as other systems give it. */
+export const line = parsed('at most 500 characters, none of them a control character', (value) =>
+  /^\P{Cc}{1,500}$/u.test(value) ? value : undefined,
+);
+
+/** Parts of something that is looked for. */
+export const words = parsed('words, separated by commas', (value) => {
+  const parts = value.split(',').map((part) => part.trim());
+  return parts.every((part) => part !== '') ? parts : undefined;
+});
