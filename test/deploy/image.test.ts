@@ -109,6 +109,7 @@ describe.skipIf(reason !== undefined)(titled('the container image', reason), () 
 
     test('has the command of the registry', async () => {
       expect(await user.do('exec', container, 'berth', 'user', 'add', 'alice')).toContain('Added the user alice');
+      expect(await user.do('exec', container, 'berth', 'backup', 'hold')).toContain('Nothing is deleted from storage');
     });
 
     test('runs as user 1000 and leaves no process unreaped', async () => {
