@@ -43,7 +43,9 @@ export interface Uploads {
   append(id: string, name: RepositoryName, chunk: Chunk): Promise<UploadStatus>;
   /**
    * Ends the session: appends the last chunk, if there is one, and makes a blob of the bytes if they have this digest.
-   * Otherwise the session stays as it was.
+   * Otherwise the session stays as it was; but where only the whole object could tell its digest (the bytes came through
+   * several processes, and the store gives none back before), they are all recorded, and none can follow: only the digest can
+   * be given again.
    * @throws as `append`, and RegistryError `digestInvalid`
    */
   complete(id: string, target: BlobTarget, chunk: Chunk): Promise<void>;

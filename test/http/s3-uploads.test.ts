@@ -67,7 +67,7 @@ describe.skipIf(noVersitygw !== undefined)(titled('Pushing a blob to two Berths 
     }
   }
 
-  const refused = (answer: Response, code: string) => expectErrors(answer, 400, code);
+  const refused = (answer: Response, code: 'BLOB_UPLOAD_INVALID' | 'DIGEST_INVALID') => expectErrors(answer, 400, code);
 
   async function expectBlob(bytes: Buffer, digest: Digest = digestOf(bytes), repository = name): Promise<void> {
     for (const client of clients) {
