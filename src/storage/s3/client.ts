@@ -1,5 +1,6 @@
 /** The SDK's client, set up so that nothing is hashed twice, nothing waits for ever, and every byte is checked where it arrives. */
 import { S3Client } from '@aws-sdk/client-s3';
+import { damagedOnTheWay } from './errors.ts';
 import type { S3Options } from './options.ts';
 
 /** With the first; between them up to 0.1, 0.2, 0.4, 0.8 and 1.6 s, each by chance. */
@@ -32,6 +33,7 @@ export function createClient(options: S3Options, endpoint = options.endpoint): S
     },
   });
   leavePayloadUnsigned(client);
+  sendAgainWhatWasDamaged(client);
   return client;
 }
 
@@ -44,5 +46,21 @@ function leavePayloadUnsigned(client: S3Client): void {
       return next(args);
     },
     { step: 'build', name: 'leavePayloadUnsigned' },
+  );
+}
+
+/** The SDK would take it for a fault of ours, and give up. */
+function sendAgainWhatWasDamaged(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      try {
+        return await next(args);
+      } catch (error) {
+        // The SDK's own mark for what may be tried again; this stands behind what tries.
+        if (error instanceof Error && damagedOnTheWay.has(error.name)) Object.assign(error, { $retryable: {} });
+        throw error;
+      }
+    },
+    { step: 'finalizeRequest', priority: 'low', name: 'sendAgainWhatWasDamaged' },
   );
 }

@@ -21,6 +21,12 @@ const full = new Set([
   'QuotaExceededException',
   'InsufficientStorage',
 ]);
+/** What S3 says of bytes that are not those which left us. */
+export const damagedOnTheWay: ReadonlySet<string> = new Set([
+  'BadDigest',
+  'IncompleteBody',
+  'XAmzContentChecksumMismatch',
+]);
 /** Of the SDK, and of whoever aborts a request that takes too long. */
 const unanswered = new Set(['TimeoutError', 'AbortError', 'RequestTimeout', 'SlowDown', 'ServiceUnavailable']);
 const brokenSocket = /^(E(CONN|HOST|NET|PIPE|TIMEDOUT|AI_|NOTFOUND)|ERR_STREAM_PREMATURE_CLOSE|CERT_|ERR_TLS|ERR_SSL)/;
@@ -46,6 +52,7 @@ export function isUnavailable(error: unknown): boolean {
   const status = $metadata?.httpStatusCode;
   return (
     unanswered.has(name) ||
+    damagedOnTheWay.has(name) ||
     brokenSocket.test(code) ||
     message === 'socket hang up' ||
     message === 'aborted' ||
