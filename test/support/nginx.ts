@@ -26,7 +26,8 @@ export async function startNginx(servers: readonly string[]): Promise<Nginx> {
   await writeFile(config, adapt(await readFile(shipped, 'utf8'), { servers, port, folder }));
   const options = ['-p', folder, '-c', config, '-e', 'stderr', '-g', `daemon off; pid ${folder}/pid;`];
   // Ends with the test, however that ends.
-  const child = spawn('setpriv', ['--pdeathsig', 'TERM', 'nginx', ...options], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const words = ['setpriv', '--pdeathsig', 'TERM', 'nginx', ...options];
+  const child = spawn(words[0]!, words.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
   const said = text(child.stderr);
   const exited = once(child, 'exit');
   while (!(await answers(port))) {
