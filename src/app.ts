@@ -1,5 +1,5 @@
 /** The composition root: the only file that knows every room. Plain wiring, no container. */
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
@@ -31,7 +31,7 @@ import { createDeniedRecorder } from './events/denied.ts';
 import { createExpress } from './http/express.ts';
 import type { DataPlane } from './http/oci/data-plane.ts';
 import { createOciHandler } from './http/oci/handler.ts';
-import { createOpsRouter } from './http/ops/router.ts';
+import { checkMsMax, createOpsRouter } from './http/ops/router.ts';
 import { createOrigins } from './http/origin.ts';
 import { listen } from './http/server.ts';
 import { createTokenRouter, tokenPath } from './http/token/router.ts';
@@ -39,6 +39,7 @@ import { migrateJobs, startJobs, type Jobs } from './jobs/jobs.ts';
 import { createTasks } from './jobs/tasks.ts';
 import { createBlobs } from './registry/blobs.ts';
 import { createCommitBlob } from './registry/commit-blob.ts';
+import { copyStorage, type CopyProgress } from './registry/copy-storage.ts';
 import { createListings } from './registry/listings.ts';
 import { createManifests } from './registry/manifests.ts';
 import { createPushManifest } from './registry/push-manifest.ts';
@@ -47,8 +48,7 @@ import { createSweep } from './registry/sweep.ts';
 import { createLeases } from './registry/upload-lease.ts';
 import { createPlaces } from './registry/upload-place.ts';
 import { createUploads } from './registry/uploads.ts';
-import { DiskBlobStore } from './storage/disk/store.ts';
-import { MemoryBlobStore } from './storage/memory/store.ts';
+import { openStore, openStores } from './storage/open.ts';
 import type { BlobStore } from './storage/port.ts';
 import type { Logger } from './telemetry/logger.ts';
 
@@ -94,11 +94,9 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
   });
 }
 
-async function openStore(config: Config): Promise<BlobStore> {
-  const { kind, s3 } = config.storage;
-  // The SDK costs time and memory at start; whoever does not use it does not pay.
-  if (kind === 's3' && s3 !== undefined) return new (await import('./storage/s3/store.ts')).S3BlobStore(s3);
-  return kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
+/** Whether the bytes of blobs can be reached now; cheap enough to be asked every second. */
+async function checkStorage({ storage, dataDir }: Config): Promise<void> {
+  if (storage.kind === 'disk') await access(join(dataDir, 'storage'), constants.R_OK | constants.W_OK);
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
@@ -120,6 +118,26 @@ export async function withDatabase<T>(
     }
   } finally {
     await facts.stop();
+  }
+}
+
+/** Moves all blobs to the storage of the settings from the one before it, while servers may be running. @throws the signal's reason */
+export async function copyBlobs(
+  config: Config,
+  logger: Logger,
+  numbers: { readonly concurrency: number; readonly keepHours: number },
+  onProgress: (progress: CopyProgress) => void,
+  signal: AbortSignal,
+): Promise<CopyProgress> {
+  const { current, previous } = await openStores(config);
+  if (previous === undefined) throw new Error('BERTH_STORAGE_PREVIOUS is not set');
+  try {
+    for (const store of [current, previous]) await store.start();
+    return await withDatabase(config, logger, (database) =>
+      copyStorage({ database, from: previous, to: current, ...numbers }, onProgress, signal),
+    );
+  } finally {
+    await Promise.all([current.close(), previous.close()]);
   }
 }
 
@@ -313,7 +331,13 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   const oci = createOciHandler({ plane, origins, logger, tokenPath, service });
   let stopping = false;
   const routers = [
-    createOpsRouter({ checkReady: async () => void (await database.query('SELECT 1')), stopping: () => stopping }),
+    createOpsRouter({
+      checkDatabase: () => database.ping(checkMsMax),
+      checkStorage: () => checkStorage(config),
+      stopping: () => stopping,
+      onAway: (dependency, err) =>
+        logger.warn({ dependency, err }, 'not ready: something that Berth stands on is away'),
+    }),
     createTokenRouter({ authenticator, tokenService, keys, origins, logger, bodyBytesMax: limits.requestBodyBytesMax }),
     createApiRouter({
       operations: apiOperations({
@@ -360,5 +384,5 @@ function serveJobs(config: Config, logger: Logger, connection: Connection, datab
     mail: config.mail,
     logger,
   });
-  return startJobs({ connection, tasks, logger, shutdownGraceSeconds });
+  return startJobs({ connection, tasks, logger, limits: config.database.limits, shutdownGraceSeconds });
 }

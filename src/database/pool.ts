@@ -67,7 +67,7 @@ export interface DatabaseLimits {
   readonly idleInTransactionMs: number;
 }
 
-const defaultLimits: DatabaseLimits = { connectMs: 10_000, statementMs: 30_000, idleInTransactionMs: 30_000 };
+export const defaultLimits: DatabaseLimits = { connectMs: 10_000, statementMs: 30_000, idleInTransactionMs: 30_000 };
 const transactionTriesMax = 8;
 /** Hot reads take a few milliseconds; one that takes longer has been lost, and everybody behind it waits. */
 const hotStatementMsMax = 10_000;

@@ -10,7 +10,6 @@ export interface WorkerPool {
 
 /** One listens for new jobs, the other one fetches and finishes them. Beyond BERTH_DATABASE_POOL_SIZE and the hot lanes. */
 const connectionsMax = 2;
-const connectTimeoutMs = 10_000;
 /** Longer than the runner's pause between two looks for jobs, or each look would open a connection of its own. */
 const idleTimeoutMs = 60_000;
 const keepAliveMs = 10_000;
@@ -46,12 +45,16 @@ type ConnectCallback = (
 export interface WorkerPoolOptions {
   /** As it stands in pg_stat_activity. */
   readonly name: string;
+  readonly connectMs: number;
   /** For one statement; 0 is no limit. What a server that is silent leaves without an answer fails a little later. */
   readonly statementMs: number;
 }
 
 /** Connects lazily. A connection that breaks is replaced when the next one is needed. */
-export function createWorkerPool(server: pg.ClientConfig, { name, statementMs }: WorkerPoolOptions): WorkerPool {
+export function createWorkerPool(
+  server: pg.ClientConfig,
+  { name, connectMs, statementMs }: WorkerPoolOptions,
+): WorkerPool {
   const pool = new ForgivingPool({
     ...server,
     application_name: name,
@@ -64,7 +67,7 @@ export function createWorkerPool(server: pg.ClientConfig, { name, statementMs }:
       await client.query(`SET statement_timeout = ${statementMs}`);
     }),
     max: connectionsMax,
-    connectionTimeoutMillis: connectTimeoutMs,
+    connectionTimeoutMillis: connectMs,
     idleTimeoutMillis: idleTimeoutMs,
   });
   const clients = new Set<pg.PoolClient>();

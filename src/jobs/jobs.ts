@@ -5,6 +5,7 @@
 import { addAbortListener, EventEmitter } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Task as RunnerTask } from 'graphile-worker';
+import { defaultLimits, type DatabaseLimits } from '../database/pool.ts';
 import { createServers, type Connection } from '../database/servers.ts';
 import { createWorkerPool, type WorkerPool } from '../database/worker-pool.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -16,6 +17,8 @@ export interface JobsParts {
   readonly connection: Connection;
   readonly tasks: readonly Task[];
   readonly logger: Logger;
+  /** Of the queue's own statements; those of the tasks have their own. */
+  readonly limits?: Pick<DatabaseLimits, 'connectMs' | 'statementMs'>;
   /** What running tasks may take to end. */
   readonly shutdownGraceSeconds: number;
 }
@@ -34,15 +37,16 @@ const jobsAtOnce = 2;
 /** Before the runner is started again after a fault, and twice as long after each start that fails, up to a limit. */
 const firstPauseMs = 1000;
 const pauseMsMax = 30_000;
-const connectMs = 10_000;
-/** The queue's own statements are short. */
-const statementMs = 30_000;
 
 /** Brings the queue's schema to what this Berth needs; needs the right to create a schema once. Any number may do so at once. */
 export async function migrateJobs(connection: Connection, logger: Logger): Promise<void> {
   const { runMigrations } = await import('graphile-worker');
-  const server = await createServers(connection, connectMs).find();
-  const connections = createWorkerPool(server, { name: clientName, statementMs: 0 });
+  const server = await createServers(connection, defaultLimits.connectMs).find();
+  const connections = createWorkerPool(server, {
+    name: clientName,
+    connectMs: defaultLimits.connectMs,
+    statementMs: 0,
+  });
   try {
     await runMigrations({
       pgPool: connections.pool,
@@ -58,10 +62,14 @@ export async function migrateJobs(connection: Connection, logger: Logger): Promi
  * Runs the tasks by their schedule, and whenever somebody adds one of them to the queue, until `stop`. Ends no process:
  * whatever is wrong with the database or the queue is logged once, and the runner is started again until that works.
  */
-export function startJobs({ connection, tasks, logger, shutdownGraceSeconds }: JobsParts): Jobs {
+export function startJobs(parts: JobsParts): Jobs {
+  const { connection, tasks, logger, limits = defaultLimits, shutdownGraceSeconds } = parts;
+  const { connectMs, statementMs } = limits;
   const stopping = new AbortController();
   const servers = createServers(connection, connectMs);
   let connections: WorkerPool | undefined;
+  /** Names of lives that ended with a fault. For hours nobody else would look at the jobs that they could not give back, or never heard they got. */
+  const dead = new Set<string>();
   let faults = 0;
   const onStarted = (): void => {
     if (faults > 0) logger.info('background work goes on');
@@ -74,8 +82,11 @@ export function startJobs({ connection, tasks, logger, shutdownGraceSeconds }: J
         const server = await servers.find();
         if (stopping.signal.aborted) return;
         // Anew with each life: after a fault the old ones may lead to a server that is no more the right one.
-        connections = createWorkerPool(server, { name: clientName, statementMs });
-        await runUntil(stopping.signal, { connections, tasks, logger, onStarted });
+        connections = createWorkerPool(server, { name: clientName, connectMs, statementMs });
+        if (dead.size > 0) await connections.pool.query(`SELECT ${schema}.force_unlock_workers($1)`, [[...dead]]);
+        dead.clear();
+        const onNamed = (name: string): void => void dead.add(name);
+        await runUntil(stopping.signal, { connections, tasks, logger, onStarted, onNamed });
       } catch (error) {
         if (faults === 0) logger.error({ err: error }, 'background work pauses; it goes on when the database lets it');
         const pauseMs = Math.min(firstPauseMs * 2 ** faults, pauseMsMax);
@@ -102,6 +113,8 @@ interface RunParts {
   readonly logger: Logger;
   /** Told when the queue has answered. */
   readonly onStarted: () => void;
+  /** Told under which name it takes jobs. */
+  readonly onNamed: (name: string) => void;
 }
 
 /**
@@ -109,12 +122,16 @@ interface RunParts {
  * the database is away; so the first fault of the queue ends it. A failing task is none: it is tried again by the queue.
  * @throws what ended it, unless that was the signal
  */
-async function runUntil(signal: AbortSignal, { connections, tasks, logger, onStarted }: RunParts): Promise<void> {
+async function runUntil(
+  signal: AbortSignal,
+  { connections, tasks, logger, onStarted, onNamed }: RunParts,
+): Promise<void> {
   const { parseCronItems, run } = await import('graphile-worker');
   const over = Promise.withResolvers<void>();
   over.promise.catch(() => undefined);
   const events = new EventEmitter();
   events.on('worker:getJob:error', ({ error }: { error: unknown }) => over.reject(error));
+  events.on('pool:create', ({ workerPool }: { workerPool: { id: string } }) => onNamed(workerPool.id));
   events.once('worker:getJob:empty', onStarted);
   events.once('job:start', onStarted);
   const runner = await run({

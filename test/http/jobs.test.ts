@@ -124,7 +124,8 @@ describe('background work', () => {
       { write: (line: string) => void logs.push(JSON.parse(line)) },
     );
     const tasks: Task[] = [{ name: 'work', schedule: '0 0 1 1 *', run }];
-    const jobs: Jobs = startJobs({ connection, tasks, logger, shutdownGraceSeconds });
+    const limits = { connectMs: 2000, statementMs: 500 };
+    const jobs: Jobs = startJobs({ connection, tasks, logger, limits, shutdownGraceSeconds });
     closers.push(() => jobs.stop());
     return { jobs, logs };
   }
@@ -149,9 +150,26 @@ describe('background work', () => {
     expect(logs[0]).toMatchObject({ level: 'error', msg: expect.stringContaining('pauses') });
 
     await proxy.join();
-    await queueWork(database);
+    // Nobody was told that it was done, and it is done again.
     await vi.waitFor(() => expect(runs).toBe(2), eventually);
     expect(logs.slice(1)).toMatchObject([{ level: 'info', msg: 'background work goes on' }]);
+  });
+
+  test('gives up a connection that has gone silent, and goes on with another', async () => {
+    const { facts, database } = await openFacts();
+    const proxy = await openProxy(facts);
+    const runs: PromiseWithResolvers<void>[] = [Promise.withResolvers(), Promise.withResolvers()];
+    let begun = 0;
+    const { logs } = start(proxy.connection, async () => runs[begun++]?.resolve());
+    await queueWork(database);
+    await runs[0]!.promise;
+
+    proxy.hold('');
+    await queueWork(database);
+    await vi.waitFor(() => expect(logs).toHaveLength(1), eventually);
+    expect(logs[0]).toMatchObject({ level: 'error', msg: expect.stringContaining('pauses') });
+    proxy.hold('nothing that anybody says');
+    await runs[1]!.promise;
   });
 
   test('waits for a database that is not there yet', async () => {

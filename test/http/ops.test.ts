@@ -1,4 +1,6 @@
 /** What an orchestrator asks, and what everybody hears while the database is away. */
+import { rename } from 'node:fs/promises';
+import path from 'node:path';
 import pg from 'pg';
 import supertest from 'supertest';
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from 'vitest';
@@ -14,11 +16,31 @@ beforeAll(async () => {
 });
 afterAll(() => berth.stop());
 
-const get = (path: string) => supertest(berth.url).get(path);
+const get = (address: string) => supertest(berth.url).get(address);
 
 test('/healthz says that the process lives, /readyz that it can serve; to everybody', async () => {
   expect(await get('/healthz')).toMatchObject({ status: 200, text: 'ok\n' });
-  expect(await get('/readyz')).toMatchObject({ status: 200, text: 'ready\n' });
+  expect(await get('/readyz')).toMatchObject({
+    status: 200,
+    body: { status: 'ready', database: 'ok', storage: 'ok' },
+  });
+});
+
+test('/readyz says that the folder of the blobs is away, and that it is back', async () => {
+  const folder = path.join(berth.dataDir, 'storage');
+  await rename(folder, `${folder}-away`);
+  try {
+    for (let i = 0; i < 2; i += 1)
+      expect(await get('/readyz')).toMatchObject({
+        status: 503,
+        body: { status: 'unavailable', database: 'ok', storage: 'unavailable' },
+      });
+  } finally {
+    await rename(`${folder}-away`, folder);
+  }
+  expect(await get('/readyz')).toMatchObject({ status: 200 });
+  // Once, however often it is asked; and not to everybody.
+  expect(berth.logs.filter(({ dependency }) => dependency === 'storage')).toHaveLength(1);
 });
 
 describe('while the database is away', () => {
@@ -38,7 +60,7 @@ describe('while the database is away', () => {
     await admin.pushImage('acme/app', 'v1', image);
     const token = await tokenFor(berth.url, ['repository:acme/app:pull'], berth.admin);
     const session = await admin.request('post', '/v2/acme/app/blobs/uploads/');
-    const path = new URL(session.headers['location'] as string, berth.url).pathname;
+    const upload = new URL(session.headers['location'] as string, berth.url).pathname;
     const [{ name } = { name: '' }] = await berth.database.query<{ name: string }>('SELECT current_database() AS name');
     const away = `${name}_away`;
     const cut = (database: string) =>
@@ -56,7 +78,7 @@ describe('while the database is away', () => {
         await get('/v2/acme/app/tags/list').set(bearer),
         await admin.request('get', '/v2/_catalog'),
         await admin.request('post', '/v2/acme/app/blobs/uploads/'),
-        await admin.request('patch', path).set('Content-Type', 'application/octet-stream').send(blob.bytes),
+        await admin.request('patch', upload).set('Content-Type', 'application/octet-stream').send(blob.bytes),
         await admin
           .request('put', '/v2/acme/app/manifests/v2')
           .set('Content-Type', image.mediaType)
@@ -72,7 +94,11 @@ describe('while the database is away', () => {
       }
       const changed = await admin.request('patch', '/api/v1/repositories/acme/app/-').send({ visibility: 'public' });
       expect(changed.status).toBe(503);
-      expect(await get('/readyz')).toMatchObject({ status: 503, text: 'the database does not answer\n' });
+      expect(await get('/readyz')).toMatchObject({
+        status: 503,
+        headers: { 'retry-after': '5' },
+        body: { status: 'unavailable', database: 'unavailable', storage: 'ok' },
+      });
       expect(await get('/healthz')).toMatchObject({ status: 200 });
     };
     try {
@@ -87,9 +113,12 @@ describe('while the database is away', () => {
     expect(await get('/readyz')).toMatchObject({ status: 200 });
     expect((await admin.request('get', '/v2/acme/app/manifests/v1')).text).toBe(image.bytes.toString());
     expect((await admin.request('get', '/v2/acme/app/manifests/v2')).status).toBe(404);
-    const patched = await admin.request('patch', path).set('Content-Type', 'application/octet-stream').send(blob.bytes);
+    const patched = await admin
+      .request('patch', upload)
+      .set('Content-Type', 'application/octet-stream')
+      .send(blob.bytes);
     expect(patched.status).toBe(202);
-    expect((await admin.request('put', `${path}?digest=${blob.digest}`)).status).toBe(201);
+    expect((await admin.request('put', `${upload}?digest=${blob.digest}`)).status).toBe(201);
 
     const log = JSON.stringify(berth.logs);
     expect(log).toContain('the database is not available');
