@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { freeBuffer } from './body.ts';
+import { freeBuffer } from './free-buffer.ts';
 
 describe('freeing a buffer', () => {
   test('gives its memory back', () => {

@@ -14,8 +14,10 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { freeBuffer } from '../free-buffer.ts';
 import { ObjectMissingError, StorageUnavailableError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
+import { Chunks } from './chunks.ts';
 import { createClient } from './client.ts';
 import { translate } from './errors.ts';
 import { uploadsFolder } from './keys.ts';
@@ -249,14 +251,11 @@ function crc32Of(body: Buffer): string {
 
 /** Reads a body into the front of a buffer. @throws StorageUnavailableError when it breaks off, or stands still */
 export async function readInto(target: Buffer, { stream, length }: Body, timeoutMs: number): Promise<void> {
-  const timer = setTimeout(() => stream.destroy(new Error('it takes too long')), timeoutMs);
+  const chunks = new Chunks(stream, timeoutMs);
   let at = 0;
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) at += chunk.copy(target, at);
-  } catch (error) {
-    throw new StorageUnavailableError('S3 broke off an answer', { cause: error });
-  } finally {
-    clearTimeout(timer);
+  for (let chunk = await chunks.next(); chunk !== undefined; chunk = await chunks.next()) {
+    at += chunk.copy(target, at);
+    freeBuffer(chunk);
   }
   if (at < length) throw new StorageUnavailableError(`S3 sent ${at} of ${length} bytes`);
 }

@@ -1,7 +1,9 @@
 /** Reads a range of one object, and goes on where an answer broke off. */
+import { freeBuffer } from '../free-buffer.ts';
 import { ObjectMissingError, ObjectSizeError, StorageUnavailableError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
 import type { Body, Bucket } from './bucket.ts';
+import { Chunks } from './chunks.ts';
 
 /** Answers in a row that bring not a single byte. */
 const emptyAnswersMax = 3;
@@ -42,19 +44,18 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   readonly #end: number;
   readonly #timeoutMs: number;
   #position: number;
-  #body: Body;
-  #chunks: AsyncIterator<Buffer>;
+  #chunks: Chunks;
   #emptyAnswers = 0;
+  #lent: Buffer | undefined;
   #isClosed = false;
 
-  constructor(bucket: Bucket, key: string, range: ByteRange, timeoutMs: number, body: Body) {
+  constructor(bucket: Bucket, key: string, range: ByteRange, timeoutMs: number, { stream }: Body) {
     this.#bucket = bucket;
     this.#key = key;
     this.#position = range.start;
     this.#end = range.start + range.length;
     this.#timeoutMs = timeoutMs;
-    this.#body = body;
-    this.#chunks = this.#iterate(body);
+    this.#chunks = new Chunks(stream, timeoutMs);
   }
 
   [Symbol.asyncIterator](): this {
@@ -62,54 +63,45 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   }
 
   async next(): Promise<IteratorResult<Buffer, undefined>> {
+    // Asking for more gave it back. The garbage collector would let hundreds of these pile up.
+    if (this.#lent !== undefined) freeBuffer(this.#lent);
+    this.#lent = undefined;
     for (;;) {
       if (this.#isClosed || this.#position === this.#end) return this.return();
-      const chunk = await this.#nextChunk().catch((error: unknown) => this.#reopen(error));
+      const chunk = await this.#nextChunk();
       if (this.#isClosed) return this.return();
       if (chunk === undefined) continue;
       this.#position += chunk.length;
       this.#emptyAnswers = 0;
+      this.#lent = chunk;
       return { done: false, value: chunk };
     }
   }
 
   async return(): Promise<IteratorResult<Buffer, undefined>> {
     this.#isClosed = true;
-    // An answer that was read to its end gives its connection back; any other one would keep it for ever.
-    this.#body.stream.destroy();
+    // A consumer that leaves early may have its last buffer still on the way out.
+    this.#lent = undefined;
+    // An answer that was read to its end has given its connection back; any other one would keep it for ever.
+    this.#chunks.destroy();
     return { done: true, value: undefined };
   }
 
-  #iterate({ stream }: Body): AsyncIterator<Buffer> {
-    return stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
-  }
-
-  /** @throws when the answer breaks off, or stands still */
-  async #nextChunk(): Promise<Buffer> {
-    const { stream } = this.#body;
-    const stall = setTimeout(() => stream.destroy(new Error('S3 stands still')), this.#timeoutMs);
+  /** Undefined where another answer had to be begun. @throws StorageUnavailableError */
+  async #nextChunk(): Promise<Buffer | undefined> {
     try {
-      const { done, value } = await this.#chunks.next();
-      if (done === true) throw new Error('the answer ended early');
-      return value;
-    } finally {
-      clearTimeout(stall);
+      const chunk = await this.#chunks.next();
+      if (chunk !== undefined) return chunk;
+    } catch (error) {
+      if (!(error instanceof StorageUnavailableError) || this.#emptyAnswers === emptyAnswersMax) throw error;
     }
-  }
-
-  /** What an object has at a place never changes, so the rest of an answer may come with another one. */
-  async #reopen(cause: unknown): Promise<undefined> {
-    if (this.#isClosed) return;
+    if (this.#isClosed) return undefined;
     this.#emptyAnswers += 1;
-    this.#body.stream.destroy();
-    if (this.#emptyAnswers > emptyAnswersMax) {
-      this.#isClosed = true;
-      throw new StorageUnavailableError(`S3 breaks off its answers (GetObject ${this.#key})`, { cause });
-    }
+    if (this.#emptyAnswers > emptyAnswersMax) throw new StorageUnavailableError(`S3 sends nothing of ${this.#key}`);
+    // What an object has at a place never changes, so the rest of an answer may come with another one.
+    this.#chunks.destroy();
     const rest = { start: this.#position, length: this.#end - this.#position };
-    this.#body = await ask(this.#bucket, this.#key, rest);
-    this.#chunks = this.#iterate(this.#body);
-    // Left while it was being asked for.
-    if (this.#isClosed) this.#body.stream.destroy();
+    this.#chunks = new Chunks((await ask(this.#bucket, this.#key, rest)).stream, this.#timeoutMs);
+    return undefined;
   }
 }

@@ -1,13 +1,14 @@
 /** The tails of unfinished uploads: objects for bytes that are too few for a part. */
 import { LRUCache } from 'lru-cache';
 import { ObjectSizeError } from '../port.ts';
+import { freeBuffer } from '../free-buffer.ts';
 import type { UploadName } from '../layout.ts';
 import { readInto, type Bucket } from './bucket.ts';
 import { newTailName, parseTailKey, tailKey, tailsOf } from './keys.ts';
 import type { TailName } from './keys.ts';
 
 /** What this process wrote lately need not be read again by the next request. */
-const rememberedBytesMax = 16 * 1024 * 1024;
+const rememberedBytesMax = 8 * 1024 * 1024;
 
 export class Tails {
   readonly #bucket: Bucket;
@@ -15,6 +16,7 @@ export class Tails {
   readonly #remembered = new LRUCache<string, Buffer>({
     maxSize: rememberedBytesMax,
     sizeCalculation: ({ length }) => length,
+    dispose: freeBuffer,
   });
 
   constructor(bucket: Bucket, timeoutMs: number) {
@@ -27,7 +29,11 @@ export class Tails {
     const tail = newTailName(offset);
     const key = tailKey(upload, tail);
     await this.#bucket.put(key, bytes, { signal });
-    this.#remembered.set(key, Buffer.from(bytes));
+    if (bytes.length <= rememberedBytesMax) {
+      const copy = Buffer.allocUnsafeSlow(bytes.length);
+      bytes.copy(copy);
+      this.#remembered.set(key, copy);
+    }
     return tail;
   }
 
