@@ -90,29 +90,12 @@ export function createLeases(database: Database, leaseSeconds: number): Leases {
     }
   }
 
-  /** Renews a lease until it is told to stop. */
-  function renew(id: string, token: string, abort: AbortController): () => void {
-    const renewal = setInterval(
-      () => {
-        renewLease(database, id, token, leaseSeconds).then(
-          (kept) => {
-            if (!kept) abort.abort(new RegistryError('uploadBusy', { message: 'the upload was taken over' }));
-          },
-          // The database is away: the next renewal may still be in time, and recording progress checks the lease anyway.
-          () => undefined,
-        );
-      },
-      (leaseSeconds * 1000) / 3,
-    );
-    return () => clearInterval(renewal);
-  }
-
   function hold(row: LeasedRow, token: string): SessionLease {
     const abort = new AbortController();
     const released = Promise.withResolvers<void>();
     const holder = { abort, released: released.promise };
     holders.set(row.id, holder);
-    const stopRenewing = renew(row.id, token, abort);
+    const stopRenewing = renew({ database, leaseSeconds, id: row.id, token, abort });
     let settled = false;
     let otherPlaces = row.other_places;
     return {
@@ -153,39 +136,69 @@ export function createLeases(database: Database, leaseSeconds: number): Leases {
       const token = randomUUID();
       return hold(await take(id, name, token), token);
     },
-    alone(upload) {
-      const token = randomUUID();
-      const abort = new AbortController();
-      let otherPlaces: UploadState[] = [];
-      let stopRenewing: (() => void) | undefined;
-      let settled = false;
-      return {
-        row: rowOf(upload),
-        signal: abort.signal,
-        get otherPlaces() {
-          return otherPlaces;
-        },
-        async note(place) {
-          if (stopRenewing === undefined) {
-            await insertLeasedUpload(database, { ...upload, lease: token, leaseSeconds, place });
-            stopRenewing = renew(upload.id, token, abort);
-          } else if (!(await noteOtherPlace(database, upload.id, token, place))) throw takenOver();
-          otherPlaces = [...otherPlaces, place];
-        },
-        async end(queryer, places) {
-          if (stopRenewing !== undefined && !(await endUpload(queryer, upload.id, token, places))) throw takenOver();
-        },
-        settled() {
-          settled = true;
-        },
-        async release() {
-          stopRenewing?.();
-          if (stopRenewing === undefined || settled) return;
-          await database.transaction((queryer) => endUpload(queryer, upload.id, token, otherPlaces));
-        },
-      };
+    alone: (upload) => leaseAlone(database, leaseSeconds, upload),
+  };
+}
+
+/** The lease of an upload that nobody else knows of. */
+function leaseAlone(database: Database, leaseSeconds: number, upload: UploadAlone): Lease {
+  const token = randomUUID();
+  const abort = new AbortController();
+  let otherPlaces: UploadState[] = [];
+  /** Undefined: there is no row yet. */
+  let stopRenewing: (() => void) | undefined;
+  let settled = false;
+  return {
+    row: rowOf(upload),
+    signal: abort.signal,
+    get otherPlaces() {
+      return otherPlaces;
+    },
+    async note(place) {
+      if (stopRenewing === undefined) {
+        await insertLeasedUpload(database, { ...upload, lease: token, leaseSeconds, place });
+        stopRenewing = renew({ database, leaseSeconds, id: upload.id, token, abort });
+      } else if (!(await noteOtherPlace(database, upload.id, token, place))) throw takenOver();
+      otherPlaces = [...otherPlaces, place];
+    },
+    async end(queryer, places) {
+      if (stopRenewing !== undefined && !(await endUpload(queryer, upload.id, token, places))) throw takenOver();
+    },
+    settled() {
+      settled = true;
+    },
+    async release() {
+      stopRenewing?.();
+      if (stopRenewing === undefined || settled) return;
+      await database.transaction((queryer) => endUpload(queryer, upload.id, token, otherPlaces));
     },
   };
+}
+
+interface Renewed {
+  readonly database: Database;
+  readonly leaseSeconds: number;
+  readonly id: string;
+  readonly token: string;
+  /** Aborted when the lease is lost. */
+  readonly abort: AbortController;
+}
+
+/** Keeps a lease alive until the function is called that it returns. */
+function renew({ database, leaseSeconds, id, token, abort }: Renewed): () => void {
+  const renewal = setInterval(
+    () => {
+      renewLease(database, id, token, leaseSeconds).then(
+        (kept) => {
+          if (!kept) abort.abort(new RegistryError('uploadBusy', { message: 'the upload was taken over' }));
+        },
+        // The database is away: the next renewal may still be in time, and recording progress checks the lease anyway.
+        () => undefined,
+      );
+    },
+    (leaseSeconds * 1000) / 3,
+  );
+  return () => clearInterval(renewal);
 }
 
 function rowOf({ id, name, algorithm }: UploadAlone): LeasedRow {
