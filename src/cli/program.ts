@@ -12,6 +12,7 @@ import { repositoryCommand } from './repository.ts';
 import { robotCommand } from './robot.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommand } from './session.ts';
+import { storageCommand } from './storage.ts';
 import { teamCommand } from './team.ts';
 import { tokenCommand } from './token.ts';
 import { userCommand } from './user.ts';
@@ -48,6 +49,7 @@ export function createProgram(): Command {
     .addCommand(apiCommand())
     .addCommand(keyCommand())
     .addCommand(backupCommand())
+    .addCommand(storageCommand())
     .addCommand(configCommand())
     .addCommand(versionCommand());
 }

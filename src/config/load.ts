@@ -113,8 +113,9 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
     for (const name of ['BERTH_DATABASE_URL', 'BERTH_DATABASE_DIRECT_URL'] as const)
       if (!isSet(name)) problems.push(`${name}: expected, because BERTH_DATABASE_POOLER is "transaction"`);
   }
-  if (inEffect.some(({ name, shown }) => name === 'BERTH_STORAGE' && shown === 's3') && !isSet('BERTH_S3_BUCKET')) {
-    problems.push('BERTH_S3_BUCKET: expected, because BERTH_STORAGE is "s3"');
+  const inS3 = inEffect.find(({ name, shown }) => /^BERTH_STORAGE(_PREVIOUS)?$/.test(name) && shown === 's3');
+  if (inS3 !== undefined && !isSet('BERTH_S3_BUCKET')) {
+    problems.push(`BERTH_S3_BUCKET: expected, because ${inS3.name} is "s3"`);
   }
   if (isSet('BERTH_S3_ACCESS_KEY_ID') !== isSet('BERTH_S3_SECRET_ACCESS_KEY')) {
     problems.push('BERTH_S3_ACCESS_KEY_ID and BERTH_S3_SECRET_ACCESS_KEY: expected both or none');
@@ -126,7 +127,10 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
 }
 
 /** The same, about what their texts were parsed to. */
-function disagreementsOf({ BERTH_WORKERS, BERTH_STORAGE }: Partial<Record<SettingName, unknown>>): string[] {
+function disagreementsOf(values: Partial<Record<SettingName, unknown>>): string[] {
+  const { BERTH_WORKERS, BERTH_STORAGE, BERTH_STORAGE_PREVIOUS } = values;
+  if (BERTH_STORAGE_PREVIOUS !== undefined && BERTH_STORAGE_PREVIOUS === BERTH_STORAGE)
+    return [`BERTH_STORAGE_PREVIOUS is "${BERTH_STORAGE_PREVIOUS}", as BERTH_STORAGE: expected another, or none`];
   if (BERTH_STORAGE !== 'memory' || BERTH_WORKERS === undefined || BERTH_WORKERS === 1) return [];
   return ['BERTH_STORAGE is "memory": expected another, because each of several BERTH_WORKERS has a memory of its own'];
 }

@@ -98,6 +98,10 @@ const settings = {
     default: 'disk',
     doc: 'Where blob bytes are kept. `memory` is for trials and tests: everything is lost at the end of the process.',
   },
+  BERTH_STORAGE_PREVIOUS: {
+    type: value.choice('disk', 's3'),
+    doc: 'Where blobs still are that `berth storage copy` is to move to `BERTH_STORAGE`, or is moving: what is not there yet is read from here.',
+  },
   ...s3Settings,
 
   // Who may do what

@@ -3,7 +3,12 @@ import type { SettingValues } from './settings.ts';
 /** Where blob bytes are kept. */
 export function storageOf(values: SettingValues) {
   /** `s3` is there wherever a bucket is named, so always where it is the kind. */
-  return Object.freeze({ kind: values.BERTH_STORAGE, s3: s3Of(values) });
+  return Object.freeze({
+    kind: values.BERTH_STORAGE,
+    /** Where blobs still are that move to `kind`. */
+    previous: values.BERTH_STORAGE_PREVIOUS,
+    s3: s3Of(values),
+  });
 }
 
 function s3Of(values: SettingValues) {
