@@ -43,7 +43,7 @@ export function createEndUpload(parts: EndUploadParts): EndUpload {
     try {
       return await place.writer.finish(options);
     } catch (error) {
-      await places.discard(place);
+      await places.discard(place, error);
       throw error;
     }
   }
@@ -81,7 +81,7 @@ export function createEndUpload(parts: EndUploadParts): EndUpload {
       const received = place.digester.digest();
       if (received !== null) refuseMismatch(digest, received, place.digester.bytes);
     } catch (error) {
-      await places.discard(place);
+      await places.discard(place, error);
       throw error;
     }
   }
@@ -95,7 +95,7 @@ export function createEndUpload(parts: EndUploadParts): EndUpload {
       const steps = ending(lease, withoutThoseOf(place, lease));
       await commitBlob({ ...target, size: place.digester.bytes, state }, steps);
     } catch (error) {
-      await places.discard(place);
+      await places.discard(place, error);
       throw error;
     }
   }

@@ -3,7 +3,13 @@ import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
 import { createDigester, digestFromBytes, type Digest, type DigestAlgorithm } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
-import { UploadUnreadableError, type BlobStore, type UploadState, type UploadWriter } from '../storage/port.ts';
+import {
+  StorageUnavailableError,
+  UploadUnreadableError,
+  type BlobStore,
+  type UploadState,
+  type UploadWriter,
+} from '../storage/port.ts';
 import { receive, type Received } from './receive.ts';
 import type { SessionPlaces, UploadRow } from './sql/uploads.ts';
 import type { Lease } from './upload-lease.ts';
@@ -58,8 +64,8 @@ export interface Places {
   digestSoFar(row: UploadRow, algorithm: DigestAlgorithm, signal: AbortSignal): Promise<Digest | null>;
   /** Appends a chunk. @throws RegistryError `sizeInvalid`, `bodyTooLarge`; the place has been discarded then */
   receive(place: Place, chunk: Chunk, signal: AbortSignal): Promise<Received>;
-  /** Lets go of a place as if nothing had come. */
-  discard(place: Place): Promise<void>;
+  /** Lets go of a place as if nothing had come. @param cause why, if it is an error */
+  discard(place: Place, cause?: unknown): Promise<void>;
   /** Keeps the hash state for the next chunk, should it come to this process. */
   remember(uploadId: string, digester: PlaceDigester): void;
   forget(uploadId: string): void;
@@ -91,9 +97,10 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
     return { state, ...(await openWriter(lease, state, 0)), digester, replaces, fresh: true };
   }
 
-  async function discard({ writer, fresh, noted, state }: Place): Promise<void> {
+  async function discard({ writer, fresh, noted, state }: Place, cause?: unknown): Promise<void> {
     await writer.close();
-    if (!fresh) return;
+    // A storage that does not answer is not waited for twice: what is there is found by its row, or by a listing.
+    if (!fresh || cause instanceof StorageUnavailableError) return;
     if (noted.length === 0) return store.abort(state);
     // It stays noted until the session ends: where this fails it is done again then.
     for (const place of noted) await store.abort(place).catch(() => undefined);
@@ -143,7 +150,7 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
         throw new RegistryError('uploadInvalid', { message: 'the bytes of this upload were damaged; start a new one' });
       return place;
     } catch (error) {
-      await discard(place);
+      await discard(place, error);
       throw error;
     }
   }
@@ -184,7 +191,7 @@ export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
         if (received.interrupted === undefined) refuseOtherLength(chunk, received.bytes);
         return received;
       } catch (error) {
-        await discard(place);
+        await discard(place, error);
         throw error;
       }
     },
