@@ -123,14 +123,14 @@ export class Bucket {
     } while (ContinuationToken !== undefined);
   }
 
-  async createMultipart(key: string, signal?: AbortSignal): Promise<string> {
+  async createMultipart(key: string): Promise<string> {
     const command = new CreateMultipartUploadCommand({
       ...this.#at(key),
       ...this.#kept(key),
       ChecksumAlgorithm: 'CRC32',
     });
     const send = (options: SendOptions) => this.#client.send(command, options);
-    const { UploadId } = await this.#ask(`CreateMultipartUpload ${key}`, send, { signal });
+    const { UploadId } = await this.#ask(`CreateMultipartUpload ${key}`, send);
     if (UploadId === undefined) throw new Error(`S3 gives no id (CreateMultipartUpload ${key})`);
     return UploadId;
   }

@@ -111,8 +111,10 @@ export class MultipartSender {
   /** No server lists multipart uploads reliably, so one is noted before it has a byte. */
   async #create(): Promise<string> {
     const { upload } = this.#before;
-    const multipart = await this.#bucket.createMultipart(keyOf(upload), this.#signal);
+    // Not given up half-way: nobody would learn its id.
+    const multipart = await this.#bucket.createMultipart(keyOf(upload));
     try {
+      this.#signal.throwIfAborted();
       await this.#note?.(toUploadState({ upload, size: 0, parts: [], multipart }));
     } catch (error) {
       await this.#bucket.abortMultipart(keyOf(upload), multipart).catch(() => undefined);
