@@ -39,6 +39,7 @@ import { migrateJobs, startJobs, type Jobs } from './jobs/jobs.ts';
 import { createTasks } from './jobs/tasks.ts';
 import { createBlobs } from './registry/blobs.ts';
 import { createCommitBlob } from './registry/commit-blob.ts';
+import { copyStorage, type CopyProgress } from './registry/copy-storage.ts';
 import { createListings } from './registry/listings.ts';
 import { createManifests } from './registry/manifests.ts';
 import { createPushManifest } from './registry/push-manifest.ts';
@@ -47,8 +48,7 @@ import { createSweep } from './registry/sweep.ts';
 import { createLeases } from './registry/upload-lease.ts';
 import { createPlaces } from './registry/upload-place.ts';
 import { createUploads } from './registry/uploads.ts';
-import { DiskBlobStore } from './storage/disk/store.ts';
-import { MemoryBlobStore } from './storage/memory/store.ts';
+import { openStore, openStores } from './storage/open.ts';
 import type { BlobStore } from './storage/port.ts';
 import type { Logger } from './telemetry/logger.ts';
 
@@ -94,13 +94,6 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
   });
 }
 
-async function openStore(config: Config): Promise<BlobStore> {
-  const { kind, s3 } = config.storage;
-  // The SDK costs time and memory at start; whoever does not use it does not pay.
-  if (kind === 's3' && s3 !== undefined) return new (await import('./storage/s3/store.ts')).S3BlobStore(s3);
-  return kind === 'memory' ? new MemoryBlobStore() : new DiskBlobStore(join(config.dataDir, 'storage'));
-}
-
 /** Whether the bytes of blobs can be reached now; cheap enough to be asked every second. */
 async function checkStorage({ storage, dataDir }: Config): Promise<void> {
   if (storage.kind === 'disk') await access(join(dataDir, 'storage'), constants.R_OK | constants.W_OK);
@@ -125,6 +118,26 @@ export async function withDatabase<T>(
     }
   } finally {
     await facts.stop();
+  }
+}
+
+/** Moves all blobs to the storage of the settings from the one before it, while servers may be running. @throws the signal's reason */
+export async function copyBlobs(
+  config: Config,
+  logger: Logger,
+  numbers: { readonly concurrency: number; readonly keepHours: number },
+  onProgress: (progress: CopyProgress) => void,
+  signal: AbortSignal,
+): Promise<CopyProgress> {
+  const { current, previous } = await openStores(config);
+  if (previous === undefined) throw new Error('BERTH_STORAGE_PREVIOUS is not set');
+  try {
+    for (const store of [current, previous]) await store.start();
+    return await withDatabase(config, logger, (database) =>
+      copyStorage({ database, from: previous, to: current, ...numbers }, onProgress, signal),
+    );
+  } finally {
+    await Promise.all([current.close(), previous.close()]);
   }
 }
 
