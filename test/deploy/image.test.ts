@@ -57,7 +57,6 @@ describe.skipIf(reason !== undefined)(titled('the container image', reason), () 
 
   test('adds at most 150 MB to the Node image', async () => {
     const added = (await sizeOf(image)) - (await sizeOf(nodeImage));
-    console.log(`berth adds ${(added / 1024 / 1024).toFixed(0)} MiB to its base image`);
     expect(added).toBeLessThan(addedBytesMax);
   });
 
