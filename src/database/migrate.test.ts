@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import { DatabaseNewerError, MigrationError, migrate, pendingMigrations } from './migrate.ts';
 import { DatabaseUnavailableError } from './pool.ts';
@@ -26,8 +26,10 @@ function write(name: string, sql: string): Promise<void> {
   return writeFile(path.join(migrationsDir, `${name}.sql`), sql);
 }
 
-async function select(statement: string): Promise<unknown[]> {
-  const client = new pg.Client(database.connection);
+const select = (statement: string): Promise<unknown[]> => inDatabase(database, statement);
+
+async function inDatabase({ connection }: TestDatabase, statement: string): Promise<unknown[]> {
+  const client = new pg.Client(connection);
   await client.connect();
   try {
     return (await client.query<Record<string, unknown>>(statement)).rows;
@@ -93,6 +95,58 @@ it('refuses a database that a newer Berth migrated', async () => {
   await expect(run()).rejects.toThrow(new DatabaseNewerError('0002_second'));
   await expect(run()).rejects.toThrow(message);
   await expect(pendingMigrations(database.connection, { migrationsDir })).rejects.toThrow(message);
+});
+
+describe('a newer schema that says from which migration on a Berth may run', () => {
+  beforeEach(async () => {
+    await write(
+      '0001_first',
+      `CREATE TABLE schema_minimum (migration text); INSERT INTO schema_minimum VALUES ('0001_first');`,
+    );
+    await write('0002_second', 'CREATE TABLE second (id int);');
+    await run();
+  });
+  const newer = `the database was migrated by a newer Berth (it has 0003_third), which lets this one go on beside it`;
+
+  it('lets an older one run beside it, and says so', async () => {
+    await write('0003_third', 'CREATE TABLE third (id int);');
+    await run();
+    await rm(path.join(migrationsDir, '0003_third.sql'));
+    log.length = 0;
+    expect(await run()).toEqual([]);
+    expect(log).toEqual([newer]);
+    expect(await pendingMigrations(database.connection, { migrationsDir })).toEqual([]);
+  });
+
+  it('refuses one that is older than that', async () => {
+    await write('0003_third', `DROP TABLE second; UPDATE schema_minimum SET migration = '0002_second';`);
+    await run();
+    await rm(path.join(migrationsDir, '0003_third.sql'));
+    expect(await run()).toEqual([]);
+    await rm(path.join(migrationsDir, '0002_second.sql'));
+    await expect(run()).rejects.toThrow(new DatabaseNewerError('0003_third'));
+  });
+
+  it('refuses one that has migrations of its own', async () => {
+    await write('0003_third', 'CREATE TABLE third (id int);');
+    await run();
+    await rm(path.join(migrationsDir, '0003_third.sql'));
+    await write('0004_fourth', 'CREATE TABLE fourth (id int);');
+    await expect(run()).rejects.toThrow(new DatabaseNewerError('0003_third'));
+  });
+});
+
+it('lets this Berth run on its own schema when that is the oldest that may', async () => {
+  const own = await createTestDatabase();
+  try {
+    const future = `INSERT INTO schema_migrations (name, run_on) VALUES ('9999_future', now())`;
+    await inDatabase(own, future);
+    expect(await migrate(own.connection, { log: (line) => log.push(line) })).toEqual([]);
+    await inDatabase(own, `UPDATE schema_minimum SET migration = '9999_future'`);
+    await expect(migrate(own.connection, { log: () => {} })).rejects.toThrow(DatabaseNewerError);
+  } finally {
+    await own.drop();
+  }
 });
 
 it('stops waiting for another process when told to', async () => {

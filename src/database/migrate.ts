@@ -1,6 +1,7 @@
 /**
  * Brings the schema to what this Berth knows: the numbered SQL files of `migrations/`, forward only. All pending ones
- * run in one transaction, so that a failed one leaves the database as the older Berth had it.
+ * run in one transaction, so that a failed one leaves the database as the older Berth had it. A schema that is newer already
+ * is taken as it is, where it says that this Berth can live with it: so processes are replaced one by one.
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
@@ -8,7 +9,7 @@ import type pg from 'pg';
 import { withClient } from './client.ts';
 import type { Connection } from './servers.ts';
 
-/** The database has migrations that this Berth does not know. */
+/** The database has migrations that this Berth does not know, and does not let it run on them. */
 export class DatabaseNewerError extends Error {
   override readonly name = 'DatabaseNewerError';
   /** The newest unknown migration. */
@@ -35,6 +36,8 @@ export interface MigrateOptions {
 
 const ownMigrations = path.join(import.meta.dirname, '..', '..', 'migrations');
 const table = 'schema_migrations';
+/** Of one row: with which migration the oldest Berth came that may run here (migrations/0014). */
+const minimumTable = 'schema_minimum';
 /** 'bert' and 'migr' in ASCII: whoever migrates a database of Berth's holds this advisory lock. */
 const lockKeys = [0x62657274, 0x6d696772];
 const clientName = 'berth migrate';
@@ -49,7 +52,9 @@ export async function migrate(connection: Connection, options: MigrateOptions): 
   return withClient(connection, { name: clientName, signal }, async (client) => {
     // Ended with the session, also when this process dies.
     await client.query('SELECT pg_advisory_lock($1, $2)', lockKeys);
-    const pending = await findPending(client, migrationsDir);
+    const { pending, newer } = await findPending(client, migrationsDir);
+    if (newer !== undefined)
+      log(`the database was migrated by a newer Berth (it has ${newer}), which lets this one go on beside it`);
     if (pending.length === 0) return [];
     // Its loading takes longer than all that an ordinary start has to do here.
     const { runner } = await import('node-pg-migrate');
@@ -89,12 +94,19 @@ export async function pendingMigrations(
   connection: Connection,
   options: Pick<MigrateOptions, 'migrationsDir' | 'signal'> = {},
 ): Promise<string[]> {
-  return withClient(connection, { name: clientName, signal: options.signal }, (client) =>
-    findPending(client, options.migrationsDir ?? ownMigrations),
-  );
+  return withClient(connection, { name: clientName, signal: options.signal }, async (client) => {
+    const { pending } = await findPending(client, options.migrationsDir ?? ownMigrations);
+    return pending;
+  });
 }
 
-async function findPending(client: pg.Client, migrationsDir: string): Promise<string[]> {
+interface Found {
+  readonly pending: string[];
+  /** The newest migration that this Berth does not know and can live with. */
+  readonly newer: string | undefined;
+}
+
+async function findPending(client: pg.Client, migrationsDir: string): Promise<Found> {
   const files = await readdir(migrationsDir).catch((error: unknown) => {
     throw new MigrationError(`the migrations in ${migrationsDir} cannot be read`, { cause: error });
   });
@@ -102,13 +114,25 @@ async function findPending(client: pg.Client, migrationsDir: string): Promise<st
     .filter((name) => name.endsWith('.sql'))
     .map((name) => name.slice(0, -'.sql'.length))
     .toSorted();
-  const { rows: found } = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [
-    table,
-  ]);
-  if (!found[0]!.there) return known;
+  if (!(await isThere(client, table))) return { pending: known, newer: undefined };
   const { rows } = await client.query<{ name: string }>(`SELECT name FROM ${table} ORDER BY id`);
   const applied = new Set(rows.map(({ name }) => name));
-  const unknown = [...applied].filter((name) => !known.includes(name)).at(-1);
-  if (unknown !== undefined) throw new DatabaseNewerError(unknown);
-  return known.filter((name) => !applied.has(name));
+  const pending = known.filter((name) => !applied.has(name));
+  const newer = [...applied].filter((name) => !known.includes(name)).at(-1);
+  // What is pending here and was passed over there comes from another line of versions.
+  if (newer !== undefined && (pending.length > 0 || !(await lets(client, known.at(-1)))))
+    throw new DatabaseNewerError(newer);
+  return { pending, newer };
+}
+
+/** Whether the schema lets a Berth run whose newest migration this is. One that says nothing lets nobody. */
+async function lets(client: pg.Client, newest: string | undefined): Promise<boolean> {
+  if (newest === undefined || !(await isThere(client, minimumTable))) return false;
+  const { rows } = await client.query<{ migration: string }>(`SELECT migration FROM ${minimumTable}`);
+  return rows.length === 1 && newest >= rows[0]!.migration;
+}
+
+async function isThere(client: pg.Client, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>('SELECT to_regclass($1) IS NOT NULL AS there', [name]);
+  return rows[0]!.there;
 }
