@@ -130,7 +130,7 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
 function disagreementsOf(values: Partial<Record<SettingName, unknown>>): string[] {
   const { BERTH_WORKERS, BERTH_STORAGE, BERTH_STORAGE_PREVIOUS } = values;
   if (BERTH_STORAGE_PREVIOUS !== undefined && BERTH_STORAGE_PREVIOUS === BERTH_STORAGE)
-    return [`BERTH_STORAGE_PREVIOUS is "${BERTH_STORAGE_PREVIOUS}", as BERTH_STORAGE: expected another, or none`];
+    return ['BERTH_STORAGE_PREVIOUS is what BERTH_STORAGE is: expected another, or none'];
   if (BERTH_STORAGE !== 'memory' || BERTH_WORKERS === undefined || BERTH_WORKERS === 1) return [];
   return ['BERTH_STORAGE is "memory": expected another, because each of several BERTH_WORKERS has a memory of its own'];
 }
