@@ -38,6 +38,7 @@ export function namespaceDeletionOperations(parts: { reviewDelayHours: number })
       apiScope: 'organizations:write',
       effect: 'changes',
       edits: 'ifMatchAllowed',
+      patient: true,
       params: z.strictObject({ name: z.string() }),
       query: dryRunQuery,
       answers: { 200: planSchema },

@@ -103,6 +103,8 @@ interface Declaration {
   readonly effect: 'reads' | 'changes' | 'creates';
   /** Whether it changes something that a GET shows with an entity tag: then `If-Match` is honoured, or even required. */
   readonly edits?: 'ifMatchAllowed' | 'ifMatchRequired';
+  /** It may touch very much at once: its statements may take longer than those of other requests. */
+  readonly patient?: true;
   /** What is the same for everybody may be kept by caches, if they ask each time. All else is never stored. */
   readonly cache?: 'public';
   /** The media types of a 200 that is a stream of text; its schema is null then. */

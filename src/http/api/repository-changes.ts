@@ -100,6 +100,7 @@ export function repositoryChangeOperations({
       apiScope: null,
       effect: 'changes',
       edits: 'ifMatchAllowed',
+      patient: true,
       params,
       query: dryRunQuery,
       answers: { 200: planSchema },

@@ -98,16 +98,17 @@ export function createRunner(parts: RunnerParts): Runner {
       return sendingOf(operation, req, base.request.origin, answer);
     };
     if (operation.effect === 'reads') return handle(database);
+    const changed = operation.patient === true ? database.patient : database;
     const key = operation.effect === 'creates' ? singleHeader(req, 'idempotency-key') : undefined;
     // Whoever is nobody has no keys of their own: theirs would be everybody's.
-    if (key === undefined || caller === null) return database.transaction(handle);
+    if (key === undefined || caller === null) return changed.transaction(handle);
     const request = {
       credentialId: caller.caller.credentialId,
       operation: operation.id,
       key: checkIdempotencyKey(key),
       asked: canonicalJson({ path: req.path, query: input.query, body: input.body }),
     };
-    return database.transaction(async (queryer) => {
+    return changed.transaction(async (queryer) => {
       const { answer, replayed } = await onceOnly(queryer, request, async () => JSON.stringify(await handle(queryer)));
       const sending = JSON.parse(answer) as Sending;
       return replayed ? { ...sending, headers: { ...sending.headers, 'Idempotency-Replayed': 'true' } } : sending;
