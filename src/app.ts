@@ -65,7 +65,16 @@ const never = new Promise<never>(() => undefined);
 async function openFacts(config: Config, logger: Logger): Promise<Facts> {
   if (config.database.urls !== undefined)
     return { connection: serversAt(config.database.urls), exited: never, stop: async () => undefined };
-  return startEmbeddedPostgres({ dataDir: config.dataDir, log: (line) => logger.info({ from: 'postgres' }, line) });
+  return startEmbeddedPostgres({
+    dataDir: config.dataDir,
+    connectionsMax: connectionsMaxOf(config),
+    log: (line) => logger.info({ from: 'postgres' }, line),
+  });
+}
+
+/** Of a PostgreSQL of our own: what all workers may open, and some for the commands that are run beside them. */
+function connectionsMaxOf({ workers, database }: Config): number {
+  return Math.max(100, workers * (database.poolSize + 4) + 20);
 }
 
 const serversAt = (urls: readonly string[]): Connection => urls.map((connectionString) => ({ connectionString }));

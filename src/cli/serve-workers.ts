@@ -18,6 +18,9 @@ const stopPatienceMs = 20_000;
  * @throws ServingError when a worker cannot serve, with its reason
  */
 export async function startWithWorkers(config: Config, texts: Order['texts'], logger: Logger): Promise<RunningBerth> {
+  // Workers take connections from the system themselves. What Node's other way has handed to a worker that is stopping at
+  // that moment, or dying, is answered by nobody.
+  cluster.schedulingPolicy = cluster.SCHED_NONE;
   const foundation = await layFoundation(config, logger);
   const { shutdownDrainSeconds, shutdownGraceSeconds } = config.limits;
   const workers = createWorkers({

@@ -218,7 +218,8 @@ describe('after kill -9', () => {
       durable: false,
     });
     const socketFolder = await prepareSocketFolder(cluster.path, cluster.account);
-    const orphan = await startServer(cluster, socketFolder, { sharedBuffersMib: 16, durable: false }, () => {});
+    const settings = { sharedBuffersMib: 16, connectionsMax: 20, durable: false };
+    const orphan = await startServer(cluster, socketFolder, settings, () => {});
     cleanups.push(orphan.stop);
     // Two that start at once are another matter: here the first must be the one that serves.
     await expect.poll(() => ask(socketFolder), { timeout: 20_000 }).toEqual({ kind: 'serving', holder: undefined });

@@ -21,6 +21,8 @@ export interface EmbeddedPostgresOptions {
   readonly signal?: AbortSignal;
   /** PostgreSQL's `shared_buffers`, in MiB. */
   readonly sharedBuffersMib?: number;
+  /** PostgreSQL's `max_connections`: for all processes that are told of this server. */
+  readonly connectionsMax?: number;
   /** False gives up fsync: for tests only, a crash of the machine then destroys the data. */
   readonly durable?: boolean;
 }
@@ -36,6 +38,7 @@ export interface EmbeddedPostgres {
 
 const database = 'berth';
 const sharedBuffersMibDefault = 128;
+const connectionsMaxDefault = 100;
 /** How long a start waits for orphans of a crash to end, or for a recovery after one that does not show its end. */
 const startPatienceMs = 60_000;
 /** How long a server that answers may be without a holder of its lock: its Berth may be about to take it. */
@@ -49,11 +52,12 @@ const retryMs = 100;
  * @throws EmbeddedPostgresError with one sentence for the operator; AnotherBerthError when the data folder is in use
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const { dataDir, log, durable = true, sharedBuffersMib = sharedBuffersMibDefault } = options;
+  const { dataDir, log, durable = true } = options;
+  const { sharedBuffersMib = sharedBuffersMibDefault, connectionsMax = connectionsMaxDefault } = options;
   const signal = options.signal ?? new AbortController().signal;
   signal.throwIfAborted();
   const cluster = await prepareCluster(dataDir, { log, signal, durable });
-  const settings = { sharedBuffersMib, durable };
+  const settings = { sharedBuffersMib, connectionsMax, durable };
   const serving = await bringUp({ dataDir, cluster, settings, log, signal }).catch((error: unknown) => {
     signal.throwIfAborted();
     throw error;

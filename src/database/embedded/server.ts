@@ -30,6 +30,7 @@ export interface PostgresProcess {
 export interface ServerSettings {
   /** PostgreSQL's `shared_buffers`, in MiB. */
   readonly sharedBuffersMib: number;
+  readonly connectionsMax: number;
   /** False gives up fsync: for tests only, a crash of the machine then destroys the data. */
   readonly durable: boolean;
 }
@@ -108,12 +109,12 @@ export async function stopOrphan(cluster: string): Promise<void> {
   }
 }
 
-function parameters({ sharedBuffersMib, durable }: ServerSettings): Record<string, string | number> {
+function parameters({ sharedBuffersMib, connectionsMax, durable }: ServerSettings): Record<string, string | number> {
   return {
     listen_addresses: '',
     unix_socket_permissions: '0700',
     shared_buffers: `${sharedBuffersMib}MB`,
-    max_connections: 100,
+    max_connections: connectionsMax,
     fsync: durable ? 'on' : 'off',
     wal_compression: 'on',
     max_wal_size: '1GB',
