@@ -20,8 +20,10 @@ import { createTokenService } from './access/token-service.ts';
 import { createAccessTokens } from './access/tokens.ts';
 import type { Config } from './config/config.ts';
 import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from './database/embedded/embedded.ts';
+import { findCrowding } from './database/capacity.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Connection, type Database } from './database/pool.ts';
+import { workerConnectionsMax } from './database/worker-pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
 import { apiOperations } from './http/api/operations.ts';
@@ -193,6 +195,7 @@ export async function layFoundation(config: Config, logger: Logger): Promise<Fou
   const facts = await openFacts(config, logger);
   try {
     await migrateAll(directTo(config, facts.connection), logger);
+    await warnOfCrowding(config, directTo(config, facts.connection), logger);
     const admin = await prepareAdmin(config, openDatabase(config, facts.connection, logger));
     return {
       ...admin,
@@ -205,6 +208,13 @@ export async function layFoundation(config: Config, logger: Logger): Promise<Fou
     await facts.stop();
     throw error;
   }
+}
+
+/** Behind a pooler only the connections past it count. */
+async function warnOfCrowding({ workers, database }: Config, direct: Connection, logger: Logger): Promise<void> {
+  const perProcess = (database.pooler === 'none' ? database.poolSize + hotBatch.lanes : 0) + workerConnectionsMax;
+  const crowding = await findCrowding(direct, { perProcess, processes: workers });
+  if (crowding !== undefined) logger.warn(crowding);
 }
 
 /** A process that accepts connections. */

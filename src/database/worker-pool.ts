@@ -9,7 +9,7 @@ export interface WorkerPool {
 }
 
 /** One listens for new jobs, the other one fetches and finishes them. Beyond BERTH_DATABASE_POOL_SIZE and the hot lanes. */
-const connectionsMax = 2;
+export const workerConnectionsMax = 2;
 /** Longer than the runner's pause between two looks for jobs, or each look would open a connection of its own. */
 const idleTimeoutMs = 60_000;
 const keepAliveMs = 10_000;
@@ -66,7 +66,7 @@ export function createWorkerPool(
     verify: callbackify(async (client: pg.PoolClient): Promise<void> => {
       await client.query(`SET statement_timeout = ${statementMs}`);
     }),
-    max: connectionsMax,
+    max: workerConnectionsMax,
     connectionTimeoutMillis: connectMs,
     idleTimeoutMillis: idleTimeoutMs,
   });
