@@ -29,8 +29,9 @@ const root = path.resolve(import.meta.dirname, '../..');
 const inModules = 'node_modules/';
 
 export async function startNpmRegistry(): Promise<NpmRegistry> {
-  const home = { env: { HOME: process.env['HOME'] ?? '/' } };
-  const cache = path.join(await runOk('npm', ['config', 'get', 'cache'], home), '_cacache/content-v2');
+  // What npm has been told about its cache and its registry may be in any of these.
+  const env = process.env as Record<string, string>;
+  const cache = path.join(await runOk('npm', ['config', 'get', 'cache'], { env }), '_cacache/content-v2');
   const lock = JSON.parse(await readFile(path.join(root, 'package-lock.json'), 'utf8')) as {
     packages: Readonly<Record<string, Locked>>;
   };
@@ -47,7 +48,7 @@ export async function startNpmRegistry(): Promise<NpmRegistry> {
     if (wanted?.integrity === undefined) return void res.writeHead(404).end();
     const file = path.join(cache, placeOf(wanted.integrity));
     // Whoever empties npm's cache between installing and testing gets this one back.
-    if (!existsSync(file)) await runOk('npm', ['cache', 'add', `${name}@${version}`], home);
+    if (!existsSync(file)) await runOk('npm', ['cache', 'add', `${name}@${version}`], { env });
     await pipeline(createReadStream(file), res);
   };
   const server = createServer((req, res) => {
