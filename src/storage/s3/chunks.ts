@@ -1,5 +1,7 @@
 /** The body of an answer, chunk by chunk as the socket gave them: a stream's own iterator would copy them together. */
+import { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { freeBuffer } from '../free-buffer.ts';
 import { StorageUnavailableError } from '../port.ts';
 
 /** With so many bytes waiting, S3 is made to wait. */
@@ -30,6 +32,7 @@ export class Chunks {
     });
     stream.on('error', (error) => this.#fail(error));
     stream.once('close', () => this.#fail(new Error('the answer broke off')));
+    if (stream instanceof IncomingMessage) freeWhatIsRead(stream);
   }
 
   /** The next one, for good; undefined at the end. One call at a time. @throws StorageUnavailableError when it breaks off or stands still */
@@ -64,4 +67,14 @@ export class Chunks {
     this.#fault ??= error;
     this.#wake?.();
   }
+}
+
+/**
+ * Node copies each chunk out of what its socket has read, and leaves that to the garbage collector: some 60 MB until it looks.
+ * We are told of it after Node was, and no longer than this answer lasts, since another request would begin to listen after us.
+ */
+function freeWhatIsRead(answer: IncomingMessage): void {
+  const { socket } = answer;
+  socket.on('data', freeBuffer);
+  answer.once('end', () => socket.off('data', freeBuffer));
 }
