@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { parseAddressSet } from './address-set.ts';
 import type { SettingValues } from './settings.ts';
-import { storageOf } from './storage.ts';
+import { blobBytesMaxOf, storageOf } from './storage.ts';
 
 /** What the rest of Berth knows of the settings: parsed, grouped and frozen. */
 export type Config = Readonly<ReturnType<typeof configOf>>;
@@ -94,7 +94,7 @@ export function configOf(values: SettingValues) {
       manifestDepthMax: values.BERTH_MANIFEST_DEPTH_MAX,
       manifestReferencesMax: values.BERTH_MANIFEST_REFERENCES_MAX,
       tagsPerPushMax: values.BERTH_TAGS_PER_PUSH_MAX,
-      blobBytesMax: values.BERTH_BLOB_BYTES_MAX,
+      blobBytesMax: blobBytesMaxOf(values),
       uploadsPerAccountMax: values.BERTH_UPLOADS_PER_ACCOUNT_MAX,
       uploadExpiryHours: values.BERTH_UPLOAD_EXPIRY_HOURS,
       uploadLeaseSeconds: values.BERTH_UPLOAD_LEASE_SECONDS,

@@ -164,7 +164,7 @@ describe('problems', () => {
     const env = { BERTH_LISTEN: 'here', BERTH_TOKEN_TTL_SECONDS: '5', BERTH_STORAGE: 's4', BERTH_TLS_CERT: 'a.pem' };
     expect(problemsOf(env)).toEqual([
       'BERTH_LISTEN is "here": expected host:port or [IPv6 address]:port',
-      'BERTH_STORAGE is "s4": expected disk | memory',
+      'BERTH_STORAGE is "s4": expected disk | s3 | memory',
       'BERTH_TOKEN_TTL_SECONDS is "5": expected a whole number from 60 to 3600',
       'BERTH_TLS_CERT and BERTH_TLS_KEY: expected both or none',
     ]);
@@ -340,6 +340,8 @@ describe('values', () => {
           BERTH_TLS_KEY: 1,
           BERTH_SMTP_URL: 2,
           BERTH_DATABASE_DIRECT_URL: 1,
+          BERTH_S3_ACCESS_KEY_ID: 1,
+          BERTH_S3_SECRET_ACCESS_KEY: 1,
         } as Record<string, number>;
         const alone = text === '' ? 0 : (needed[name] ?? 0);
         expect(problemsOf({ [name]: text })).toHaveLength(expected + alone);
@@ -351,7 +353,7 @@ describe('values', () => {
 test('every setting whose name ends in a unit says so, and has one meaning', () => {
   for (const name of settingNames) {
     // What counts "per 6 hours" is no number of hours.
-    const inName = /(?<!_PER_\d)_(BYTES|SECONDS|HOURS|DAYS)(_MAX)?$/.exec(name)?.[1]?.toLowerCase();
+    const inName = /(?<!_PER_\d)_(BYTES|SECONDS|HOURS|DAYS)(_MAX|_MIN)?$/.exec(name)?.[1]?.toLowerCase();
     expect([name, settingOf(name).unit]).toEqual([name, inName]);
   }
 });

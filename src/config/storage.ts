@@ -11,6 +11,16 @@ export function storageOf(values: SettingValues) {
   });
 }
 
+/** S3 takes 10,000 parts, of which some may be short, and some numbers be left out. */
+const fullPartsMax = 9000;
+
+/** The largest blob that the storage takes. */
+export function blobBytesMaxOf({ BERTH_STORAGE, BERTH_BLOB_BYTES_MAX, BERTH_S3_PART_BYTES }: SettingValues): number {
+  return BERTH_STORAGE === 's3'
+    ? Math.min(BERTH_BLOB_BYTES_MAX, fullPartsMax * BERTH_S3_PART_BYTES)
+    : BERTH_BLOB_BYTES_MAX;
+}
+
 function s3Of(values: SettingValues) {
   const { BERTH_S3_BUCKET: bucket, BERTH_S3_ENCRYPTION: algorithm } = values;
   const { BERTH_S3_ACCESS_KEY_ID: accessKeyId, BERTH_S3_SECRET_ACCESS_KEY: secretAccessKey } = values;
