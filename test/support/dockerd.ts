@@ -27,8 +27,9 @@ export interface Dockerd {
   stop(): Promise<void>;
 }
 
-export async function startDockerd(): Promise<Dockerd> {
-  const { folder, remove } = await temporaryFolder('dockerd');
+/** @param parent where its folder is made. Default: the machine's folder for temporary files */
+export async function startDockerd(parent?: string): Promise<Dockerd> {
+  const { folder, remove } = await temporaryFolder('dockerd', parent);
   const within = (name: string): string => path.join(folder, name);
   const socket = `unix://${within('docker.sock')}`;
   const options = {

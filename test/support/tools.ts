@@ -77,8 +77,11 @@ export const titled = (title: string, reason: string | undefined): string =>
   reason === undefined ? title : `${title} (${reason})`;
 
 /** An empty folder, and how to be rid of it. */
-export async function temporaryFolder(name: string): Promise<{ folder: string; remove: () => Promise<void> }> {
-  const folder = await mkdtemp(path.join(tmpdir(), `berth-${name}-`));
+export async function temporaryFolder(
+  name: string,
+  parent = tmpdir(),
+): Promise<{ folder: string; remove: () => Promise<void> }> {
+  const folder = await mkdtemp(path.join(parent, `berth-${name}-`));
   return { folder, remove: () => rm(folder, { recursive: true, force: true }) };
 }
 
