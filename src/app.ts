@@ -1,5 +1,5 @@
 /** The composition root: the only file that knows every room. Plain wiring, no container. */
-import { access, chmod, constants, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
@@ -103,11 +103,6 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
       logger.info({ attempt, reason: error.message }, 'two transactions met; one is tried again'),
     onError: (reason) => logger.warn({ reason }, 'an idle connection to the database broke'),
   });
-}
-
-/** Whether the bytes of blobs can be reached now; cheap enough to be asked every second. */
-async function checkStorage({ storage, dataDir }: Config): Promise<void> {
-  if (storage.kind === 'disk') await access(join(dataDir, 'storage'), constants.R_OK | constants.W_OK);
 }
 
 /** Does one thing with the migrated database, whether or not a server is running on it. */
@@ -352,7 +347,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
   const routers = [
     createOpsRouter({
       checkDatabase: () => database.ping(checkMsMax),
-      checkStorage: () => checkStorage(config),
+      checkStorage: () => store.ping(checkMsMax),
       stopping: () => stopping,
       onAway: (dependency, err) =>
         logger.warn({ dependency, err }, 'not ready: something that Berth stands on is away'),

@@ -80,6 +80,10 @@ export class MovingBlobStore implements BlobStore {
     await this.#from.start();
   }
 
+  async ping(msMax: number): Promise<void> {
+    await Promise.all([this.#to.ping(msMax), this.#from.ping(msMax)]);
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.#to.close(), this.#from.close()]);
   }

@@ -158,6 +158,11 @@ export interface BlobStore {
   listUploads(): AsyncIterable<StoredUpload>;
   /** Proves that the back end can be used: makes its folders, writes, reads and deletes a probe. Called once at start. @throws StorageUnusableError */
   start(): Promise<void>;
+  /**
+   * Whether it can be reached now; cheap enough to be asked every second. Gives up after so many milliseconds.
+   * @throws StorageUnavailableError
+   */
+  ping(msMax: number): Promise<void>;
   /** Releases what the back end holds. */
   close(): Promise<void>;
 }

@@ -144,6 +144,12 @@ describe.skipIf(noVersitygw !== undefined)(titled('between Berth and S3', noVers
 
     for (const fault of [{ kind: 'status', status: 503 }, { kind: 'silence' }] as const) {
       proxy.failAll(fault);
+      const unready = await fetch(`${berth.url}/readyz`);
+      expect({ status: unready.status, body: await unready.json() }).toEqual({
+        status: 503,
+        body: { status: 'unavailable', database: 'ok', storage: 'unavailable' },
+      });
+      expect((await fetch(`${berth.url}/healthz`)).status).toBe(200);
       const closingPut = closing(session, digestOf(kept.subarray(0, mib)));
       const [got, put] = await Promise.all([pull(kept), call('PUT', closingPut)]);
       const refused = [got, put, await call('PATCH', session, { body: kept })];
@@ -158,6 +164,7 @@ describe.skipIf(noVersitygw !== undefined)(titled('between Berth and S3', noVers
       proxy.failAll();
     }
 
+    expect((await fetch(`${berth.url}/readyz`)).status).toBe(200);
     await expectIsThere(kept);
     expect((await call('PATCH', session, { body: kept.subarray(mib) })).status).toBe(202);
     expect((await call('PUT', closing(session, digestOf(kept)))).status).toBe(201);

@@ -1,5 +1,5 @@
 /** Blobs as files below one folder. `layout.ts` draws the tree. */
-import { opendir } from 'node:fs/promises';
+import { access, constants, opendir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Digest } from '../../oci/digest.ts';
 import {
@@ -13,7 +13,7 @@ import {
   uploadNameOf,
   uploadPath,
 } from '../layout.ts';
-import { ObjectMissingError, ObjectSizeError } from '../port.ts';
+import { ObjectMissingError, ObjectSizeError, StorageUnavailableError } from '../port.ts';
 import type {
   BlobStore,
   ByteRange,
@@ -151,6 +151,14 @@ export class DiskBlobStore implements BlobStore {
   /** @throws StorageUnusableError */
   start(): Promise<void> {
     return proveUsable(this, this.#root, this.#folders);
+  }
+
+  async ping(): Promise<void> {
+    try {
+      await access(this.#root, constants.R_OK | constants.W_OK);
+    } catch (error) {
+      throw new StorageUnavailableError(`${this.#root} cannot be reached`, { cause: error });
+    }
   }
 
   async close(): Promise<void> {

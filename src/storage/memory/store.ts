@@ -102,6 +102,10 @@ export class MemoryBlobStore implements BlobStore {
     // Memory is always there.
   }
 
+  async ping(): Promise<void> {
+    // Nor does it go away.
+  }
+
   async close(): Promise<void> {
     this.#uploads.clear();
     this.#objects.clear();

@@ -7,6 +7,7 @@ import {
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadBucketCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -101,6 +102,11 @@ export class Bucket {
       if (error instanceof ObjectMissingError) return undefined;
       throw error;
     }
+  }
+
+  async ping(timeoutMs: number): Promise<void> {
+    const command = new HeadBucketCommand({ Bucket: this.#options.bucket });
+    await this.#ask('HeadBucket', (options) => this.#client.send(command, options), { timeoutMs });
   }
 
   async delete(key: string): Promise<void> {

@@ -140,6 +140,10 @@ export class S3BlobStore implements BlobStore {
     return proveUsable(this.#bucket, this.#options);
   }
 
+  ping(msMax: number): Promise<void> {
+    return this.#bucket.ping(msMax);
+  }
+
   async close(): Promise<void> {
     this.#bucket.close();
   }
