@@ -1,6 +1,5 @@
 /** The composition root: the only file that knows every room. Plain wiring, no container. */
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
 import { createApiAuthenticator } from './access/api-authenticate.ts';

@@ -61,6 +61,10 @@ export class MovingBlobStore implements BlobStore {
     return this.#storeOf(key).read(key, range);
   }
 
+  async presign(key: StorageKey): Promise<string | null> {
+    return (await this.#storeOf(key).presign?.(key)) ?? null;
+  }
+
   delete(key: StorageKey): Promise<void> {
     return this.#storeOf(key).delete(key);
   }
