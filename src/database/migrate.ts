@@ -36,7 +36,7 @@ export interface MigrateOptions {
 
 const ownMigrations = path.join(import.meta.dirname, '..', '..', 'migrations');
 const table = 'schema_migrations';
-/** Of one row: with which migration the oldest Berth came that may run here (migrations/0014). */
+/** Of one row: with which migration the oldest Berth came that may run here (migrations/0012). */
 const minimumTable = 'schema_minimum';
 /** 'bert' and 'migr' in ASCII: whoever migrates a database of Berth's holds this advisory lock. */
 const lockKeys = [0x62657274, 0x6d696772];

@@ -8,4 +8,4 @@ CREATE TABLE schema_minimum (
   migration text COLLATE "C" NOT NULL,
   CONSTRAINT pk_schema_minimum PRIMARY KEY (id)
 );
-INSERT INTO schema_minimum (migration) VALUES ('0014_schema_minimum');
+INSERT INTO schema_minimum (migration) VALUES ('0012_schema_minimum');
