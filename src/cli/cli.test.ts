@@ -80,7 +80,7 @@ describe('berth config check', () => {
     expect(stderr.split('\n')).toEqual([
       'berth: The settings cannot be used:',
       '  BERTH_LISTN is not a setting of Berth; did you mean BERTH_LISTEN?',
-      '  BERTH_STORAGE is "tape": expected disk | memory',
+      '  BERTH_STORAGE is "tape": expected disk | s3 | memory',
       '',
     ]);
   });

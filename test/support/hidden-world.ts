@@ -149,7 +149,7 @@ export async function makeHiddenWorld(berth: TestBerth): Promise<HiddenWorld> {
 const plainNames = new Set([
   'limit', 'cursor', 'ended', 'dry_run', 'action', 'actions', 'outcome', 'format', 'since', 'until', 'address', 'role',
   'description', 'visibility', 'grants', 'apiScopes', 'expiresAt', 'overlapSeconds', 'password', 'code', 'request_id',
-  'newPassword', 'cookie', 'admin', 'disabled',
+  'newPassword', 'cookie', 'admin', 'disabled', 'hours',
 ]); // prettier-ignore
 
 /** By where a `name` stands, what it is the name of. */
