@@ -4,7 +4,7 @@ import path from 'node:path';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
-import { DatabaseNewerError, MigrationError, migrate, pendingMigrations } from './migrate.ts';
+import { DatabaseNewerError, MigrationError, migrate, pendingMigrations, type LockPatience } from './migrate.ts';
 import { DatabaseUnavailableError } from './pool.ts';
 
 let database: TestDatabase;
@@ -84,6 +84,61 @@ it('may take longer than the operator lets statements take', async () => {
   await select(`ALTER DATABASE ${database.connection.database} SET statement_timeout = '100ms'`);
   await write('0001_slow', 'SELECT pg_sleep(0.3);');
   expect(await run()).toEqual(['0001_slow']);
+});
+
+describe('a table that somebody else uses in a long transaction', () => {
+  let other: pg.Client;
+  beforeEach(async () => {
+    await write('0001_first', 'CREATE TABLE first (id int); CREATE TABLE other (id int);');
+    await run();
+    await write('0002_second', 'ALTER TABLE other ADD COLUMN title text; ALTER TABLE first ADD COLUMN title text;');
+    log.length = 0;
+    other = new pg.Client({ ...database.connection, application_name: 'a long report' });
+    await other.connect();
+    await other.query('BEGIN; SELECT FROM first');
+  });
+  afterEach(() => other.end());
+
+  const migratePatiently = (patience: LockPatience, signal?: AbortSignal): Promise<string[]> =>
+    migrate(database.connection, { log: (line) => log.push(line), migrationsDir, patience, ...(signal && { signal }) });
+  const gaveWay = (): boolean => log.some((line) => line.includes('gives way'));
+
+  it('is waited for again and again; readers get through meanwhile, and the log says who holds it', async () => {
+    const waits =
+      /^the migration of the database waits for a lock on first, which is held by session \d+ \(a long report, idle in transaction\)$/;
+    const migrating = migratePatiently({ lockMs: 300, pauseMs: 100, tries: 1000 });
+    await expect.poll(gaveWay).toBe(true);
+    // Behind the migration, and never for long.
+    expect(await select('SELECT id FROM first')).toEqual([]);
+    await expect.poll(() => log.some((line) => waits.test(line))).toBe(true);
+    await other.query('COMMIT');
+    expect(await migrating).toEqual(['0002_second']);
+    expect(await select('SELECT first.title FROM first, other')).toEqual([]);
+  });
+
+  it('is not waited for for ever: then it is said what can be done, and nothing was changed', async () => {
+    const failure = migratePatiently({ lockMs: 500, pauseMs: 1, tries: 4 });
+    const asked = expect(failure).rejects.toThrow(
+      /needs a lock on first, which is held by session \d+ \(a long report, idle in transaction\), and could not have it 4 times for 0\.5 seconds; end that session/,
+    );
+    await expect(failure).rejects.toThrow(MigrationError);
+    await asked;
+    expect(await select(`SELECT FROM information_schema.columns WHERE column_name = 'title'`)).toEqual([]);
+  });
+
+  it('is not waited for when told to stop', async () => {
+    const abort = new AbortController();
+    const outcome = Promise.allSettled([migratePatiently({ lockMs: 1, pauseMs: 3_600_000, tries: 2 }, abort.signal)]);
+    await expect.poll(gaveWay).toBe(true);
+    abort.abort(new Error('enough'));
+    expect(await outcome).toMatchObject([{ reason: { message: 'enough' } }]);
+  });
+});
+
+it('waits for a process that migrates as long as that takes, whatever the operator lets locks take', async () => {
+  await select(`ALTER DATABASE ${database.connection.database} SET lock_timeout = '50ms'`);
+  await write('0001_slow', 'SELECT pg_sleep(0.5);');
+  expect((await Promise.all([run(), run()])).flat()).toEqual(['0001_slow']);
 });
 
 it('refuses a database that a newer Berth migrated', async () => {

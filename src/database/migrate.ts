@@ -5,8 +5,10 @@
  */
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import type pg from 'pg';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
 import { withClient } from './client.ts';
+import { watchingLocks } from './lock-waits.ts';
 import type { Connection } from './servers.ts';
 
 /** The database has migrations that this Berth does not know, and does not let it run on them. */
@@ -32,6 +34,18 @@ export interface MigrateOptions {
   readonly migrationsDir?: string;
   /** Gives up waiting for another process that migrates, or rolls back what is under way. */
   readonly signal?: AbortSignal;
+  /** Default: three seconds for a lock, ten times, five seconds apart. */
+  readonly patience?: LockPatience;
+}
+
+/**
+ * With locks that others hold on tables. Whoever asks for a table after a migration that waits for it waits, too, also to read,
+ * which needs no such lock; so a migration gives way soon, lets everybody through, and tries again.
+ */
+export interface LockPatience {
+  readonly lockMs: number;
+  readonly pauseMs: number;
+  readonly tries: number;
 }
 
 const ownMigrations = path.join(import.meta.dirname, '..', '..', 'migrations');
@@ -41,6 +55,9 @@ const minimumTable = 'schema_minimum';
 /** 'bert' and 'migr' in ASCII: whoever migrates a database of Berth's holds this advisory lock. */
 const lockKeys = [0x62657274, 0x6d696772];
 const clientName = 'berth migrate';
+const usualPatience: LockPatience = { lockMs: 3000, pauseMs: 5000, tries: 10 };
+/** Between two looks at what a migration waits for. */
+const lookMsMax = 1000;
 
 /**
  * Runs what is pending. Waits while another process does the same, so that any number may start at once.
@@ -50,32 +67,18 @@ const clientName = 'berth migrate';
 export async function migrate(connection: Connection, options: MigrateOptions): Promise<string[]> {
   const { log, migrationsDir = ownMigrations, signal } = options;
   return withClient(connection, { name: clientName, signal }, async (client) => {
+    // However long another process migrates, and whatever was set for the account or the database.
+    await client.query('SET lock_timeout = 0');
     // Ended with the session, also when this process dies.
     await client.query('SELECT pg_advisory_lock($1, $2)', lockKeys);
     const { pending, newer } = await findPending(client, migrationsDir);
     if (newer !== undefined)
       log(`the database was migrated by a newer Berth (it has ${newer}), which lets this one go on beside it`);
     if (pending.length === 0) return [];
-    // Its loading takes longer than all that an ordinary start has to do here.
-    const { runner } = await import('node-pg-migrate');
-    const told: string[] = [];
-    const tell = (line: string): void => {
-      told.push(line);
-      log(line);
-    };
     try {
-      const ran = await runner({
-        dbClient: client,
-        dir: migrationsDir,
-        migrationsTable: table,
-        direction: 'up',
-        singleTransaction: true,
-        // Ours is held, and guards the look at what is pending as well.
-        noLock: true,
-        logger: { debug: () => {}, info: () => {}, warn: () => {}, error: tell },
-      });
-      for (const { name } of ran) log(`migrated the database: ${name}`);
-      return ran.map(({ name }) => name);
+      const ran = await runPatiently(client, connection, { ...options, migrationsDir });
+      for (const name of ran) log(`migrated the database: ${name}`);
+      return ran;
     } catch (error) {
       signal?.throwIfAborted();
       throw new MigrationError(
@@ -84,6 +87,66 @@ export async function migrate(connection: Connection, options: MigrateOptions): 
       );
     }
   });
+}
+
+/** Tries again where others hold what a migration needs. @throws what went wrong, everything having been rolled back */
+async function runPatiently(
+  client: pg.Client,
+  connection: Connection,
+  options: MigrateOptions & { readonly migrationsDir: string },
+): Promise<string[]> {
+  const { log, migrationsDir, signal, patience = usualPatience } = options;
+  const { lockMs, pauseMs, tries } = patience;
+  const { rows } = await client.query<{ pid: number }>(
+    `SELECT pg_backend_pid() AS pid, set_config('lock_timeout', $1, false)`,
+    [`${lockMs}ms`],
+  );
+  let reason = 'locks that others hold';
+  const onWait = (found: string): void => {
+    reason = found;
+    log(`the migration of the database waits for ${found}`);
+  };
+  const watch = { connection, name: clientName, pid: rows[0]!.pid, lookMs: Math.min(lookMsMax, lockMs / 3), onWait };
+  for (let tried = 1; ; tried += 1) {
+    const told: string[] = [];
+    try {
+      return await watchingLocks(watch, () => run(client, migrationsDir, told));
+    } catch (error) {
+      if (!isHeldUp(error)) {
+        for (const line of told) log(line);
+        throw error;
+      }
+      if (tried === tries)
+        throw new Error(
+          `it needs ${reason}, and could not have it ${tries} times for ${lockMs / 1000} seconds; end that session (SELECT pg_terminate_backend(PID)) or let it finish, then start again`,
+          { cause: error },
+        );
+      log(`the migration of the database gives way and is tried again in ${pauseMs / 1000} seconds`);
+    }
+    await delay(pauseMs, undefined, { signal });
+  }
+}
+
+/** @param told gets, line by line, what went wrong in which statement */
+async function run(client: pg.Client, migrationsDir: string, told: string[]): Promise<string[]> {
+  // Its loading takes longer than all that an ordinary start has to do here.
+  const { runner } = await import('node-pg-migrate');
+  const ran = await runner({
+    dbClient: client,
+    dir: migrationsDir,
+    migrationsTable: table,
+    direction: 'up',
+    singleTransaction: true,
+    // Ours is held, and guards the look at what is pending as well.
+    noLock: true,
+    logger: { debug: () => {}, info: () => {}, warn: () => {}, error: (line: string) => void told.push(line) },
+  });
+  return ran.map(({ name }) => name);
+}
+
+/** Whether a lock was not to be had in time, or only by a transaction that waited for one of this. */
+function isHeldUp(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && (error.code === '55P03' || error.code === '40P01');
 }
 
 /**
