@@ -1,6 +1,6 @@
 /** Requests as the benchmark makes them: cheap for the client, since it shares the cores with the server that it measures. */
 import { once } from 'node:events';
-import { request, type Agent, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import { Agent, request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 
 /** A registry as a client knows it. */
@@ -111,6 +111,20 @@ export async function discard(
   socket.once('error', whole.reject);
   socket.write(requestText(registry, 'GET', path, { ...headers, Connection: 'close' }));
   await whole.promise.finally(() => socket.destroy());
+}
+
+/** Asks for a redirect, and reads what it leads to as {@link discard} does. */
+export async function discardRedirected(
+  registry: Server,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  bytes: number,
+): Promise<void> {
+  const agent = new Agent();
+  const answer = await ask(registry, 'GET', path, 307, { agent, headers }).finally(() => agent.destroy());
+  const target = new URL(answer.headers.location!);
+  const storage = { ...registry, name: 'S3', url: target.origin, host: target.host };
+  await discard(storage, `${target.pathname}${target.search}`, {}, bytes);
 }
 
 /**

@@ -1,14 +1,16 @@
 // npm run bench [-- --quick] [--rounds N] [PART OF A ROW'S NAME ...]
 //
-// Berth beside Debian's docker-registry on this machine, in one run. A full run writes bench/RESULTS.md.
+// Berth beside Debian's docker-registry on this machine, in one run: first on disk, then in S3. A full run writes
+// bench/RESULTS.md.
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { describeMachine, diskSpeed, settleDisk } from './machine.ts';
+import { describeMachine, settleDisk } from './machine.ts';
 import { startBerth, startDockerRegistry, type Registry } from './registries.ts';
 import { line, page, resultTable, type Result, type Subject } from './report.ts';
-import { rowsOf, type Row, type Scale } from './rows.ts';
-import { runBenchmark } from './run.ts';
+import { rowsOf, s3RowsOf, type Row, type Scale } from './rows.ts';
+import { runBenchmark, type Run } from './run.ts';
+import { noS3, startS3, type S3 } from './s3.ts';
 
 const full: Scale = {
   rounds: 3,
@@ -26,7 +28,7 @@ const { values: options, positionals: wanted } = parseArgs({
 });
 
 /** On a machine that has much else to do, what is left then gets one round. */
-const minutesMax = 4.5;
+const minutesMax = 8;
 
 const started = performance.now();
 const minutesSoFar = (): number => (performance.now() - started) / 60_000;
@@ -34,34 +36,30 @@ const minutesSoFar = (): number => (performance.now() - started) / 60_000;
 await runBenchmark(async (run) => {
   const { folder } = run;
   const scale = { ...(options.quick ? quick : full), ...(options.rounds && { rounds: Number(options.rounds) }) };
-  const rows = rowsOf(scale, folder).filter(
-    ({ name }) => wanted.length === 0 || wanted.some((part) => name.includes(part)),
-  );
-  if (rows.length === 0)
-    throw new Error(
-      `no row is named so; there are:\n${rowsOf(scale, folder)
-        .map(({ name }) => name)
-        .join('\n')}`,
-    );
+  const s3 = await run.keep(startS3, async (server) => server?.stop());
+  if (s3 === undefined) console.error(`nothing is measured in S3: ${noS3}`);
+  const stages = [
+    { rows: rowsOf(scale, folder), s3: undefined },
+    { rows: s3 === undefined ? [] : s3RowsOf(scale, s3), s3 },
+  ].map((stage) => ({ ...stage, rows: stage.rows.filter(isWanted) }));
+  if (stages.every(({ rows }) => rows.length === 0))
+    throw new Error('no row is named so; bench/RESULTS.md has the names');
   const machine = await describeMachine(folder);
-  const registries: Registry[] = [];
-  for (const start of [startBerth, startDockerRegistry])
-    registries.push(
-      await run.keep(
-        () => start(folder),
-        (registry) => registry.stop(),
-      ),
-    );
 
   const results: Result[] = [];
-  for (const row of rows) {
-    const measured = await measure(row, registries, { rounds: scale.rounds, folder });
-    console.error(measured.map(line).join('\n'));
-    results.push(...measured);
+  const versions = new Map<string, string>();
+  for (const stage of stages.filter(({ rows }) => rows.length > 0)) {
+    const registries = await startRegistries(run, stage.s3);
+    for (const { name, version } of registries) versions.set(name, version);
+    for (const row of stage.rows) {
+      const measured = await measure(row, registries, { rounds: scale.rounds, folder });
+      console.error(measured.map(line).join('\n'));
+      results.push(...measured);
+    }
+    for (const registry of registries) await registry.stop();
   }
   console.log(resultTable(results));
-  if (options.quick || wanted.length > 0) return true;
-  const versions = registries.map(({ name, version }) => [name, version] as const);
+  if (options.quick || wanted.length > 0 || s3 === undefined) return true;
   const text = page({
     date: new Date(),
     rounds: scale.rounds,
@@ -73,20 +71,37 @@ await runBenchmark(async (run) => {
   return true;
 });
 
+function isWanted({ name }: Row): boolean {
+  return wanted.length === 0 || wanted.some((part) => name.includes(part));
+}
+
+async function startRegistries(run: Run, s3: S3 | undefined): Promise<Registry[]> {
+  const registries: Registry[] = [];
+  for (const start of [startBerth, startDockerRegistry])
+    registries.push(
+      await run.keep(
+        () => start(run.folder, s3),
+        (registry) => registry.stop(),
+      ),
+    );
+  return registries;
+}
+
 /** All rounds of one row, the registries in turns. */
 async function measure(
   row: Row,
   registries: readonly Registry[],
   { rounds, folder }: { rounds: number; folder: string },
 ): Promise<Result[]> {
-  for (const registry of registries) await row.prepare?.(registry);
+  const measured = row.alone === true ? registries.filter(({ name }) => name === 'Berth') : registries;
+  for (const registry of measured) await row.prepare?.(registry);
   const values: Partial<Record<Subject, number[]>>[] = row.figures.map(() => ({}));
   for (let round = 0; round < rounds && (round === 0 || minutesSoFar() < minutesMax); round += 1) {
-    if (row.besideDiskMib !== undefined) {
+    if (row.beside !== undefined) {
       await settleDisk(folder);
-      (values[0]!.dd ??= []).push(await diskSpeed(folder, row.besideDiskMib));
+      (values[0]![row.beside.store] ??= []).push(await row.beside.measure());
     }
-    for (const registry of round % 2 === 0 ? registries : registries.toReversed()) {
+    for (const registry of round % 2 === 0 ? measured : measured.toReversed()) {
       await settleDisk(folder);
       const figures = await row.measure(registry, round);
       for (const [i, figure] of figures.entries()) (values[i]![registry.name] ??= []).push(figure);

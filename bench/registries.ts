@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { accept, startServer, stopServer, tokenHeaders } from './berth.ts';
 import type { Server } from './client.ts';
 import { output } from './machine.ts';
+import type { S3 } from './s3.ts';
 
 export interface Registry extends Server {
   readonly name: 'Berth' | 'docker-registry';
@@ -17,8 +18,10 @@ export interface Registry extends Server {
   stop(): Promise<void>;
 }
 
-export async function startBerth(folder: string): Promise<Registry> {
-  const berth = await startServer({ folder, dataDir: path.join(folder, 'berth') });
+/** @param s3 where its bytes go, in place of the disk */
+export async function startBerth(folder: string, s3?: S3): Promise<Registry> {
+  const place = { folder, dataDir: path.join(folder, s3 === undefined ? 'berth' : 'berth-s3') };
+  const berth = await startServer({ ...place, ...(s3 !== undefined && { settings: s3.berthSettings }) });
   const known = new Map<string, ReturnType<typeof tokenHeaders>>();
   const { version } = JSON.parse(await readFile(path.join(import.meta.dirname, '../package.json'), 'utf8')) as {
     version: string;
@@ -41,21 +44,26 @@ export async function startBerth(folder: string): Promise<Registry> {
 const program = 'docker-registry';
 
 /** Debian's `docker-registry` with the settings of its package, but no authentication, and no log but of errors. */
-export async function startDockerRegistry(folder: string): Promise<Registry> {
-  const home = path.join(folder, 'docker-registry');
+export async function startDockerRegistry(folder: string, s3?: S3): Promise<Registry> {
+  const home = path.join(folder, s3 === undefined ? 'docker-registry' : 'docker-registry-s3');
   await mkdir(home);
   const host = `127.0.0.1:${await freePort()}`;
   const config = {
     version: '0.1',
     log: { level: 'error', accesslog: { disabled: true } },
-    storage: { cache: { blobdescriptor: 'inmemory' }, filesystem: { rootdirectory: home }, delete: { enabled: true } },
+    storage: {
+      cache: { blobdescriptor: 'inmemory' },
+      delete: { enabled: true },
+      ...(s3?.dockerRegistryStorage ?? { filesystem: { rootdirectory: home } }),
+    },
     http: { addr: host, headers: { 'X-Content-Type-Options': ['nosniff'] } },
     health: { storagedriver: { enabled: true, interval: '10s', threshold: 3 } },
   };
   const file = path.join(home, 'config.yml');
   // JSON is YAML.
   await writeFile(file, JSON.stringify(config));
-  const child = spawn(program, ['serve', file], { stdio: 'ignore' });
+  // Of the person's settings for S3 it heeds all, and some it cannot use.
+  const child = spawn(program, ['serve', file], { stdio: 'ignore', env: { PATH: process.env['PATH'] } });
   const exited = once(child, 'exit');
   exited.catch(() => undefined);
   await once(child, 'spawn');

@@ -1,9 +1,12 @@
 /** The rows of the benchmark: what is measured, and what Berth aims at. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { discard, headLoad, timed } from './client.ts';
+import { discard, discardRedirected, headLoad, timed } from './client.ts';
 import { largeBlob, layerBytes, smallImage, configBytes, type LargeBlob } from './content.ts';
 import { getLoad, patchBlob, pushLoad, pushTags, putBlob, tagLoad, withPusher, type Pusher } from './load.ts';
+import { diskSpeed } from './machine.ts';
 import { peakMemory, resetPeakMemory, type Registry } from './registries.ts';
+import type { Store } from './report.ts';
+import { throughBerth, type S3 } from './s3.ts';
 
 /** Sizes of a run. */
 export interface Scale {
@@ -20,14 +23,19 @@ export interface Figure {
   readonly unit: string;
   readonly better: 'more' | 'less';
   /** `times` the figure of the other, or a limit in the figure's unit. */
-  readonly aim?: { readonly of: 'docker-registry' | 'dd'; readonly times: number } | { readonly atMost: number };
+  readonly aim?:
+    | { readonly of: 'docker-registry' | 'dd'; readonly times: number }
+    | { readonly atMost: number }
+    | { readonly atLeast: number };
 }
 
 export interface Row {
   readonly name: string;
   readonly figures: readonly Figure[];
-  /** Writes to the disk, so `dd` of so many MiB is measured in each round too. */
-  readonly besideDiskMib?: number;
+  /** What holds the bytes, measured by itself in each round too. */
+  readonly beside?: { readonly store: Store; measure(): Promise<number> } | undefined;
+  /** Of Berth only: the other cannot do it with the same settings. */
+  readonly alone?: boolean;
   /** Once per registry, not measured. */
   prepare?(registry: Registry): Promise<void>;
   /** Once per registry and round; one value for each figure. */
@@ -42,10 +50,16 @@ export function rowsOf(scale: Scale, folder: string): readonly Row[] {
   return [
     ...manifestRows(scale, folder),
     ...blobRows(scale, folder),
-    ...pushRows(scale),
-    ...largeRows(scale),
-    crowdRow(scale),
+    ...pushRows(scale, [4, 16]),
+    ...largeRows(scale, folder),
+    crowdRow(scale, folder),
   ];
+}
+
+/** Of registries that keep their bytes in S3. */
+export function s3RowsOf(scale: Scale, s3: S3): readonly Row[] {
+  const rows = [...pushRows(scale, [16]), ...largeS3Rows(scale, s3), crowdRow(scale)];
+  return rows.map((row) => ({ ...row, name: `S3: ${row.name}` }));
 }
 
 /** What the rows read: made once per registry, by whichever row comes first. */
@@ -130,54 +144,85 @@ function blobRows({ seconds, tags }: Scale, folder: string): Row[] {
   ];
 }
 
-function pushRows({ seconds }: Scale): Row[] {
-  return [4, 16].map((concurrency) => ({
+function pushRows({ seconds }: Scale, clients: readonly number[]): Row[] {
+  return clients.map((concurrency) => ({
     name: `small image pushes (${configBytes / 1024} + ${layerBytes / 1024} KiB), ${concurrency} at once`,
     figures: [perSecond],
     measure: async (registry) => [await pushLoad(registry, `bench/push${concurrency}`, { concurrency, seconds })],
   }));
 }
 
-function largeRows({ largeMib }: Scale): Row[] {
-  const name = 'bench/large';
-  // Both registries get the same blob in a round; it is made outside of the measured time.
-  const blobs = new Map<string, LargeBlob>();
-  const blobOf = (row: string, round: number): LargeBlob => {
-    const key = `${row} ${round}`;
-    const blob = blobs.get(key) ?? largeBlob(largeMib);
-    blobs.set(key, blob);
-    return blob;
-  };
-  const push = (title: string, send: (pusher: Pusher, blob: LargeBlob) => Promise<void>): Row => ({
+type Send = (pusher: Pusher, blob: LargeBlob) => Promise<void>;
+const large = 'bench/large';
+
+/** All registries get the same blob in a round; it is made outside of the measured time. */
+function largePushRow({ largeMib }: Scale, title: string, send: Send, figure: Figure, beside: Row['beside']): Row {
+  const blobs = new Map<number, LargeBlob>();
+  return {
     name: `${largeMib} MiB ${title}`,
-    figures: [{ ...speed, aim: { of: 'dd', times: 0.9 } }],
-    besideDiskMib: largeMib,
+    figures: [figure],
+    beside,
     async measure(registry, round) {
-      const blob = blobOf(title, round);
-      return withPusher(registry, name, async (pusher) => [blob.bytes / 1e6 / (await timed(() => send(pusher, blob)))]);
+      const blob = blobs.get(round) ?? largeBlob(largeMib);
+      blobs.set(round, blob);
+      return withPusher(registry, large, async (pusher) => [
+        blob.bytes / 1e6 / (await timed(() => send(pusher, blob))),
+      ]);
     },
-  });
-  const read = largeBlob(largeMib);
+  };
+}
+
+type Read = typeof discard;
+
+function largeGetRow(title: string, blob: LargeBlob, read: Read, figure: Figure): Row {
+  return {
+    name: `${blob.bytes / 1024 ** 2} MiB GET${title}`,
+    figures: [figure],
+    prepare: (registry) => withPusher(registry, large, (pusher) => putBlob(pusher, blob)),
+    async measure(registry) {
+      const headers = await registry.headers(large);
+      const path = `/v2/${large}/blobs/${blob.digest}`;
+      return [blob.bytes / 1e6 / (await timed(() => read(registry, path, headers, blob.bytes)))];
+    },
+  };
+}
+
+const besideDisk = (folder: string, mebibytes: number): Row['beside'] => ({
+  store: 'dd',
+  measure: () => diskSpeed(folder, mebibytes),
+});
+
+function largeRows(scale: Scale, folder: string): Row[] {
+  const figure: Figure = { ...speed, aim: { of: 'dd', times: 0.9 } };
+  const beside = besideDisk(folder, scale.largeMib);
   return [
-    push('PUT', putBlob),
-    push('PATCH, as docker pushes', patchBlob),
-    {
-      name: `${largeMib} MiB GET`,
-      figures: [{ ...speed, aim: { of: 'docker-registry', times: 1.2 } }],
-      prepare: (registry) => withPusher(registry, name, (pusher) => putBlob(pusher, read)),
-      async measure(registry) {
-        const headers = await registry.headers(name);
-        const path = `/v2/${name}/blobs/${read.digest}`;
-        return [read.bytes / 1e6 / (await timed(() => discard(registry, path, headers, read.bytes)))];
-      },
-    },
+    largePushRow(scale, 'PUT', putBlob, figure, beside),
+    largePushRow(scale, 'PATCH, as docker pushes', patchBlob, figure, beside),
+    largeGetRow('', largeBlob(scale.largeMib), discard, { ...speed, aim: { of: 'docker-registry', times: 1.2 } }),
+  ];
+}
+
+/** The aims are what a prototype of Berth's store reached, alone on two cores beside versitygw. */
+function largeS3Rows(scale: Scale, s3: S3): Row[] {
+  const atLeast = (mbPerSecond: number): Figure => ({ ...speed, aim: { atLeast: mbPerSecond } });
+  const blob = largeBlob(scale.largeMib);
+  const up = { store: 'S3', measure: () => s3.putSpeed(blob) } as const;
+  const down = { store: 'S3', measure: () => s3.getSpeed(blob) } as const;
+  const piped: Read = (registry, path, headers, bytes) =>
+    discard(registry, path, { ...headers, 'User-Agent': throughBerth }, bytes);
+  return [
+    largePushRow(scale, 'PUT', putBlob, atLeast(330), up),
+    largePushRow(scale, 'PATCH, as docker pushes', patchBlob, atLeast(330), up),
+    { ...largeGetRow('', blob, piped, atLeast(600)), beside: down },
+    { ...largeGetRow(' by redirect', blob, discardRedirected, atLeast(2800)), beside: down, alone: true },
   ];
 }
 
 /** Time for what was freed before to be given back, so that the peak is of this row. */
 const restMs = 500;
 
-function crowdRow({ crowd }: Scale): Row {
+/** @param folder on the disk that the bytes go to, where they do */
+function crowdRow({ crowd }: Scale, folder?: string): Row {
   const rounds = new Map<number, LargeBlob[]>();
   const blobsOf = (round: number): LargeBlob[] => {
     const blobs = rounds.get(round) ?? Array.from({ length: crowd.blobs }, () => largeBlob(crowd.mib));
@@ -187,7 +232,7 @@ function crowdRow({ crowd }: Scale): Row {
   return {
     name: `${crowd.blobs} x ${crowd.mib} MiB pushed at once, as docker pushes`,
     figures: [speed, { unit: 'MB of memory at most', better: 'less', aim: { atMost: 200 } }],
-    besideDiskMib: 2 * crowd.mib,
+    beside: folder === undefined ? undefined : besideDisk(folder, 2 * crowd.mib),
     async measure(registry, round) {
       const blobs = blobsOf(round);
       const bytes = blobs.reduce((sum, blob) => sum + blob.bytes, 0);
