@@ -40,6 +40,8 @@ describe('what S3 says, in the words of the port', () => {
     answered('InternalError', 500),
     answered('TooManyRequests', 429),
     answered('TimeoutError', 0),
+    answered('BadDigest', 400),
+    answered('ClientDisconnected', 499),
     broken('ECONNREFUSED'),
     broken('ECONNRESET'),
     broken('ENOTFOUND'),
@@ -51,9 +53,12 @@ describe('what S3 says, in the words of the port', () => {
     expect(translate(error, 'PutObject x')).toBeInstanceOf(StorageUnavailableError);
   });
 
-  it('refuses: anything else, with the reason and the request', () => {
-    const refused = translate(answered('AccessDenied', 403), 'PutObject x');
-    expect(refused.message).toBe('S3 refuses (PutObject x): AccessDenied said by the server');
+  it.each([
+    ['AccessDenied', 403],
+    ['NotImplemented', 501],
+  ])('refuses: anything else, with the reason and the request: %s', (name, status) => {
+    const refused = translate(answered(name, status), 'PutObject x');
+    expect(refused.message).toBe(`S3 refuses (PutObject x): ${name} said by the server`);
     for (const one of [ObjectMissingError, ObjectSizeError, StorageFullError, StorageUnavailableError])
       expect(refused).not.toBeInstanceOf(one);
   });

@@ -26,9 +26,13 @@ export const damagedOnTheWay: ReadonlySet<string> = new Set([
   'BadDigest',
   'IncompleteBody',
   'XAmzContentChecksumMismatch',
+  // MinIO, where they end too early.
+  'ClientDisconnected',
 ]);
 /** Of the SDK, and of whoever aborts a request that takes too long. */
 const unanswered = new Set(['TimeoutError', 'AbortError', 'RequestTimeout', 'SlowDown', 'ServiceUnavailable']);
+/** Of a header or an operation, with which it stays. */
+const notImplemented = 501;
 const brokenSocket = /^(E(CONN|HOST|NET|PIPE|TIMEDOUT|AI_|NOTFOUND)|ERR_STREAM_PREMATURE_CLOSE|CERT_|ERR_TLS|ERR_SSL)/;
 
 /** @param what the request, as it completes "S3 ..." */
@@ -56,7 +60,7 @@ export function isUnavailable(error: unknown): boolean {
     brokenSocket.test(code) ||
     message === 'socket hang up' ||
     message === 'aborted' ||
-    (status !== undefined && (status === 429 || status >= 500))
+    (status !== undefined && (status === 429 || status >= 500) && status !== notImplemented)
   );
 }
 
