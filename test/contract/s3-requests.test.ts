@@ -5,19 +5,19 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { S3BlobStore } from '../../src/storage/s3/store.ts';
 import { startS3Proxy, type S3Operation, type S3Proxy } from '../support/s3-proxy.ts';
 import { titled } from '../support/tools.ts';
-import { noVersitygw, s3OptionsOf, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, s3OptionsOf, startS3Server, type S3Server } from '../support/s3-server.ts';
 import { append, collect } from './storage.ts';
 
 const mib = 1024 * 1024;
 const megabyte = randomBytes(mib);
 
-describe.skipIf(noVersitygw !== undefined)(titled('requests of S3', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('requests of S3', noS3Server), () => {
   let server: S3Server;
   let proxy: S3Proxy;
   let store: S3BlobStore;
   let elsewhere: S3BlobStore;
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
     proxy = await startS3Proxy(server.url);
   });
   afterAll(async () => {

@@ -2,13 +2,13 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe } from 'vitest';
 import { S3BlobStore } from '../../src/storage/s3/store.ts';
 import { titled } from '../support/tools.ts';
-import { noVersitygw, s3OptionsOf, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, s3OptionsOf, startS3Server, type S3Server } from '../support/s3-server.ts';
 import { describeBlobStore } from './storage.ts';
 
-describe.skipIf(noVersitygw !== undefined)(titled('on versitygw', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('on S3', noS3Server), () => {
   let server: S3Server;
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
   });
   afterAll(() => server.stop());
 

@@ -1,11 +1,10 @@
 /** The container image as an operator builds and runs it: deploy/Dockerfile itself, on a stand-in for the Node image. */
-import { once } from 'node:events';
 import { access, readFile, statfs } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildImage, startDockerd, type Dockerd, type DockerUser } from '../support/dockerd.ts';
+import { freePort } from '../support/ports.ts';
 import { run, runOk, titled, whyNot } from '../support/tools.ts';
 import { startNpmRegistry } from './npm-registry.ts';
 import { makeNodeImage, nodeImage } from './stand-in.ts';
@@ -145,14 +144,4 @@ async function memory(): Promise<string | undefined> {
     () => 0,
   );
   return room > 2 * 1024 ** 3 ? folder : undefined;
-}
-
-/** A port that nobody listened on a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

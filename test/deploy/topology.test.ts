@@ -6,7 +6,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -16,12 +15,13 @@ import { spawnBerth, type BerthProcess } from '../support/berth.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { callerOf, until } from '../support/faults.ts';
 import { startNginx, type Nginx } from '../support/nginx.ts';
+import { freePort } from '../support/ports.ts';
 import { run, runOk, temporaryFolder, titled, whyNot } from '../support/tools.ts';
 import { writeLayout } from '../support/tools-layout.ts';
-import { noVersitygw } from '../support/versitygw.ts';
+import { noVersitygw } from '../support/s3-server.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
-const reason = whyNot('nginx', 'skopeo', 'tar') ?? noVersitygw;
+const reason = whyNot('nginx', 'setpriv', 'skopeo', 'tar') ?? noVersitygw;
 
 interface Service {
   readonly environment: Readonly<Record<string, string>>;
@@ -83,7 +83,9 @@ describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml
     const env = { ...environment, PATH: folders.join(path.delimiter) };
     await mkdir(within('objects'));
     const [program, ...args] = entrypoint.map(here);
-    const child = spawn(program!, args, { env, stdio: ['ignore', 'ignore', 'ignore'] });
+    // Ends with the test, however that ends.
+    const words = ['--pdeathsig', 'KILL', '--', program!, ...args];
+    const child = spawn('setpriv', words, { env, stdio: ['ignore', 'ignore', 'ignore'] });
     await until(async () => child.exitCode !== null || (await isHealthy()));
     return child;
   }
@@ -148,12 +150,3 @@ describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}

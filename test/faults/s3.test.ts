@@ -6,7 +6,7 @@ import { startTestBerth, type TestBerth } from '../support/berth.ts';
 import { callerOf, closing, type Caller } from '../support/faults.ts';
 import { startS3Proxy, type S3Fault, type S3Operation, type S3Proxy } from '../support/s3-proxy.ts';
 import { titled } from '../support/tools.ts';
-import { noVersitygw, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, startS3Server, type S3Server } from '../support/s3-server.ts';
 
 const mib = 1024 * 1024;
 const name = 'acme/faults';
@@ -16,14 +16,14 @@ const large = 14 * mib;
 /** Goes in one request. */
 const small = 100_000;
 
-describe.skipIf(noVersitygw !== undefined)(titled('between Berth and S3', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('between Berth and S3', noS3Server), () => {
   let server: S3Server;
   let proxy: S3Proxy;
   let berth: TestBerth;
   let call: Caller;
 
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
     await server.makeBucket(bucket);
     proxy = await startS3Proxy(server.url);
     berth = await startTestBerth({

@@ -10,13 +10,13 @@ import { clientOf, type Client } from '../support/client.ts';
 import { callerOf, type Caller } from '../support/faults.ts';
 import { makeImage, randomContent, type TestImage } from '../support/images.ts';
 import { titled } from '../support/tools.ts';
-import { noVersitygw, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, startS3Server, type S3Server } from '../support/s3-server.ts';
 
 const main = path.resolve(import.meta.dirname, '../../src/main.ts');
 const name = 'acme/moved';
 const mib = 1024 * 1024;
 
-describe.skipIf(noVersitygw !== undefined)(titled('berth storage copy', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('berth storage copy', noS3Server), () => {
   let server: S3Server;
   let settings: Record<string, string>;
   /** On the disk as before, and after the restart that begins the move. */
@@ -26,7 +26,7 @@ describe.skipIf(noVersitygw !== undefined)(titled('berth storage copy', noVersit
   const images: TestImage[] = [];
 
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
     await server.makeBucket('moved');
     before = await startTestBerth();
     const old = clientOf(before.url, before.admin);

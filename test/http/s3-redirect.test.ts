@@ -5,7 +5,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { startTestBerth, type TestBerth } from '../support/berth.ts';
 import { clientOf, type Client } from '../support/client.ts';
 import { titled } from '../support/tools.ts';
-import { noVersitygw, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, startS3Server, type S3Server } from '../support/s3-server.ts';
 
 const name = 'acme/redirected';
 const large = blobOf(200_000);
@@ -16,12 +16,12 @@ function blobOf(length: number) {
   return { bytes, digest: digestOf(bytes) };
 }
 
-describe.skipIf(noVersitygw !== undefined)(titled('redirects to S3', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('redirects to S3', noS3Server), () => {
   let server: S3Server;
   let berth: TestBerth;
   let client: Client;
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
     await server.makeBucket('redirects');
     berth = await startTestBerth({
       ...server.settings('redirects'),

@@ -1,6 +1,4 @@
 /** Two Berths on one PostgreSQL and one bucket: a session belongs to neither, though S3 gives no part back before it is whole. */
-import { readdir } from 'node:fs/promises';
-import path from 'node:path';
 import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Response } from 'supertest';
@@ -13,7 +11,7 @@ import { clientOf, type Client } from '../support/client.ts';
 import { slowRequest, until } from '../support/faults.ts';
 import { titled } from '../support/tools.ts';
 import { closeUpload, openUpload, rangeOf, sendChunk } from '../support/uploads.ts';
-import { noVersitygw, s3OptionsOf, startVersitygw, type S3Server } from '../support/versitygw.ts';
+import { noS3Server, s3OptionsOf, startS3Server, type S3Server } from '../support/s3-server.ts';
 
 const mib = 1024 * 1024;
 const name = 'acme/s3';
@@ -22,7 +20,7 @@ const bucket = 'uploads';
 /** What nobody has sent before, without the cost of so much chance. */
 const newBytes = (length: number) => Buffer.alloc(length, randomBytes(64));
 
-describe.skipIf(noVersitygw !== undefined)(titled('Pushing a blob to two Berths on S3', noVersitygw), () => {
+describe.skipIf(noS3Server !== undefined)(titled('Pushing a blob to two Berths on S3', noS3Server), () => {
   let server: S3Server;
   let berths: [TestBerth, TestBerth];
   let clients: [Client, Client];
@@ -30,7 +28,7 @@ describe.skipIf(noVersitygw !== undefined)(titled('Pushing a blob to two Berths 
   let sweep: Sweep;
 
   beforeAll(async () => {
-    server = await startVersitygw();
+    server = await startS3Server();
     await server.makeBucket(bucket);
     // A test ends a lease itself where it wants that.
     const settings = { ...server.settings(bucket), BERTH_UPLOAD_LEASE_SECONDS: '3600' };
@@ -83,16 +81,6 @@ describe.skipIf(noVersitygw !== undefined)(titled('Pushing a blob to two Berths 
       randomUUID(),
     ]);
 
-  /** What the server has on its disk, parts of unfinished uploads included. */
-  async function storedFiles(): Promise<string[]> {
-    const folder = path.join(server.folder, bucket);
-    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-    return entries
-      .filter((entry) => entry.isFile())
-      .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
-      .toSorted();
-  }
-
   afterEach(async () => {
     await query(`UPDATE uploads SET expires_at = '-infinity', lease_expires_at = lease_expires_at - interval '1 year'`);
     for (const part of ['expiredUploads', 'abandonedUploads', 'queuedDeletions'] as const)
@@ -101,7 +89,7 @@ describe.skipIf(noVersitygw !== undefined)(titled('Pushing a blob to two Berths 
     await expect.poll(() => query('SELECT * FROM uploads')).toEqual([]);
     await expect.poll(() => query('SELECT * FROM storage_deletions')).toEqual([]);
     const blobs = await query<{ storage_key: string }>('SELECT storage_key FROM blobs');
-    expect(await storedFiles()).toEqual(blobs.map((blob) => blob.storage_key).toSorted());
+    expect(await server.stored(bucket)).toEqual(blobs.map((blob) => blob.storage_key).toSorted());
   });
 
   describe('in chunks that come to both by turns', () => {

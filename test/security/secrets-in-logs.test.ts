@@ -3,8 +3,6 @@
  * secret was put by whoever sent it. Nor is it in the database, from which backups are made.
  */
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -14,6 +12,7 @@ import { csrfTokenOf } from '../../src/http/api/csrf.ts';
 import { createDatabase, type Database } from '../../src/database/pool.ts';
 import { spawnBerth, type BerthProcess, type Login } from '../support/berth.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { freePort } from '../support/ports.ts';
 import { basicOf, createSender, type Sender, type SendOptions } from '../support/sender.ts';
 
 let facts: TestDatabase;
@@ -60,16 +59,6 @@ afterAll(async () => {
   await facts.drop();
   await rm(dataDir, { recursive: true, force: true });
 });
-
-/** The address that mails name has a port, and a process that was started says its own by that address. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 function keep<T extends string>(what: string, secret: T): T {
   if (secret === undefined || secret.length < 6) throw new Error(`${what} is no secret: ${secret}`);
