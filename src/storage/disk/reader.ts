@@ -1,19 +1,11 @@
 /** Reads a range of one file with two buffers in turn: one is with the consumer while the next is being filled. */
+import { borrow, giveBack, lentBytes } from '../lent-buffers.ts';
 import { ObjectSizeError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
 import { close, open, readFully, reading, sizeOfOpen } from './files.ts';
 
-const bufferBytes = 1024 * 1024;
 /** Up to this size one read is all, into memory of its own, and nothing stays open. */
 const smallBytes = 64 * 1024;
-/** What an idle process keeps; more are made when more readers are at work. */
-const idleBuffersMax = 8;
-
-const idleBuffers: Buffer[] = [];
-const borrow = () => idleBuffers.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
-const giveBack = (buffer: Buffer) => {
-  if (idleBuffers.length < idleBuffersMax) idleBuffers.push(buffer);
-};
 
 /**
  * Opens the file and sees that it holds the range; the first byte is read when asked for. The caller iterates, or calls
@@ -108,7 +100,7 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   }
 
   #readAhead(free?: Buffer): Filling | undefined {
-    const length = Math.min(bufferBytes, this.#range.length - this.#begun);
+    const length = Math.min(lentBytes, this.#range.length - this.#begun);
     if (length === 0) {
       if (free !== undefined) giveBack(free);
       return undefined;

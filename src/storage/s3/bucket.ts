@@ -15,7 +15,6 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { freeBuffer } from '../free-buffer.ts';
 import { ObjectMissingError, StorageUnavailableError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
 import { Chunks } from './chunks.ts';
@@ -259,9 +258,10 @@ function crc32Of(body: Buffer): string {
 export async function readInto(target: Buffer, { stream, length }: Body, timeoutMs: number): Promise<void> {
   const chunks = new Chunks(stream, timeoutMs);
   let at = 0;
-  for (let chunk = await chunks.next(); chunk !== undefined; chunk = await chunks.next()) {
-    at += chunk.copy(target, at);
-    freeBuffer(chunk);
+  while (at < target.length) {
+    const more = await chunks.readInto(target.subarray(at));
+    if (more === 0) break;
+    at += more;
   }
   if (at < length) throw new StorageUnavailableError(`S3 sent ${at} of ${length} bytes`);
 }

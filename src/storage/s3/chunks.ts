@@ -1,17 +1,20 @@
-/** The body of an answer, chunk by chunk as the socket gave them: a stream's own iterator would copy them together. */
+/** The body of an answer, as the socket gives it: a stream's own iterator would allocate it once more. */
 import { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { freeBuffer } from '../free-buffer.ts';
 import { StorageUnavailableError } from '../port.ts';
 
 /** With so many bytes waiting, S3 is made to wait. */
-const waitingBytesMax = 256 * 1024;
+const waitingBytesMax = 512 * 1024;
 
 export class Chunks {
   readonly #stream: Readable;
   readonly #timeoutMs: number;
   readonly #waiting: Buffer[] = [];
   #waitingBytes = 0;
+  /** Bytes of the first that waits. */
+  #copied = 0;
   #hasEnded = false;
   #fault: unknown;
   #wake: (() => void) | undefined;
@@ -35,17 +38,33 @@ export class Chunks {
     if (stream instanceof IncomingMessage) freeWhatIsRead(stream);
   }
 
-  /** The next one, for good; undefined at the end. One call at a time. @throws StorageUnavailableError when it breaks off or stands still */
-  async next(): Promise<Buffer | undefined> {
+  /**
+   * Copies what has come into the front of a buffer. One call at a time.
+   * @returns bytes, 0 at the end
+   * @throws StorageUnavailableError when it breaks off or stands still
+   */
+  async readInto(target: Buffer): Promise<number> {
     if (this.#waiting.length === 0 && !this.#hasEnded && this.#fault === undefined) await this.#come();
-    const chunk = this.#waiting.shift();
-    if (chunk !== undefined) {
-      this.#waitingBytes -= chunk.length;
-      if (this.#waitingBytes < waitingBytesMax / 2 && this.#stream.isPaused()) this.#stream.resume();
-      return chunk;
+    // One turn of the event loop: what the socket has already comes meanwhile, and goes on in one long write.
+    if (!this.#hasEnded && this.#fault === undefined) await setImmediate();
+    let at = 0;
+    for (let chunk = this.#waiting[0]; chunk !== undefined && at < target.length; chunk = this.#waiting[0]) {
+      const copied = chunk.copy(target, at, this.#copied);
+      at += copied;
+      this.#copied += copied;
+      if (this.#copied === chunk.length) this.#drop(chunk);
     }
-    if (this.#hasEnded) return undefined;
+    if (at > 0 || this.#hasEnded) return at;
     throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#fault });
+  }
+
+  #drop(chunk: Buffer): void {
+    this.#waiting.shift();
+    this.#copied = 0;
+    this.#waitingBytes -= chunk.length;
+    // The garbage collector would let hundreds of these pile up.
+    freeBuffer(chunk);
+    if (this.#waitingBytes < waitingBytesMax / 2 && this.#stream.isPaused()) this.#stream.resume();
   }
 
   /** Frees the connection; whoever waits is told that the answer broke off. */

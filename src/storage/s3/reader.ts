@@ -1,5 +1,5 @@
 /** Reads a range of one object, and goes on where an answer broke off. */
-import { freeBuffer } from '../free-buffer.ts';
+import { borrow, giveBack, lentBytes } from '../lent-buffers.ts';
 import { ObjectMissingError, ObjectSizeError, StorageUnavailableError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
 import type { Body, Bucket } from './bucket.ts';
@@ -7,6 +7,8 @@ import { Chunks } from './chunks.ts';
 
 /** Answers in a row that bring not a single byte. */
 const emptyAnswersMax = 3;
+/** Up to this size memory is made for it. */
+const smallBytes = 64 * 1024;
 
 /**
  * Asks for the range; its bytes come as they are asked for. The caller iterates, or calls `return()` on the iterator: either
@@ -63,45 +65,53 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   }
 
   async next(): Promise<IteratorResult<Buffer, undefined>> {
-    // Asking for more gave it back. The garbage collector would let hundreds of these pile up.
-    if (this.#lent !== undefined) freeBuffer(this.#lent);
-    this.#lent = undefined;
     for (;;) {
-      if (this.#isClosed || this.#position === this.#end) return this.return();
-      const chunk = await this.#nextChunk();
+      if (this.#isClosed || this.#position === this.#end) return this.#finish();
+      // Asking for more gave the lent buffer back.
+      this.#lent ??= this.#buffer();
+      const length = await this.#read(this.#lent);
       if (this.#isClosed) return this.return();
-      if (chunk === undefined) continue;
-      this.#position += chunk.length;
+      if (length === 0) continue;
+      this.#position += length;
       this.#emptyAnswers = 0;
-      this.#lent = chunk;
-      return { done: false, value: chunk };
+      return { done: false, value: this.#lent.subarray(0, length) };
     }
   }
 
   async return(): Promise<IteratorResult<Buffer, undefined>> {
     this.#isClosed = true;
-    // A consumer that leaves early may have its last buffer still on the way out.
+    // A consumer that leaves early may have its last buffer still on the way out: no other reader gets that one.
     this.#lent = undefined;
     // An answer that was read to its end has given its connection back; any other one would keep it for ever.
     this.#chunks.destroy();
     return { done: true, value: undefined };
   }
 
-  /** Undefined where another answer had to be begun. @throws StorageUnavailableError */
-  async #nextChunk(): Promise<Buffer | undefined> {
+  #buffer(): Buffer {
+    const left = this.#end - this.#position;
+    return left > smallBytes ? borrow() : Buffer.allocUnsafeSlow(left);
+  }
+
+  #finish(): Promise<IteratorResult<Buffer, undefined>> {
+    if (this.#lent?.length === lentBytes) giveBack(this.#lent);
+    return this.return();
+  }
+
+  /** @returns bytes; 0 where another answer had to be begun. @throws StorageUnavailableError */
+  async #read(target: Buffer): Promise<number> {
     try {
-      const chunk = await this.#chunks.next();
-      if (chunk !== undefined) return chunk;
+      const length = await this.#chunks.readInto(target);
+      if (length > 0) return length;
     } catch (error) {
       if (!(error instanceof StorageUnavailableError) || this.#emptyAnswers === emptyAnswersMax) throw error;
     }
-    if (this.#isClosed) return undefined;
+    if (this.#isClosed) return 0;
     this.#emptyAnswers += 1;
     if (this.#emptyAnswers > emptyAnswersMax) throw new StorageUnavailableError(`S3 sends nothing of ${this.#key}`);
     // What an object has at a place never changes, so the rest of an answer may come with another one.
     this.#chunks.destroy();
     const rest = { start: this.#position, length: this.#end - this.#position };
     this.#chunks = new Chunks((await ask(this.#bucket, this.#key, rest)).stream, this.#timeoutMs);
-    return undefined;
+    return 0;
   }
 }
