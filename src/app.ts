@@ -1,4 +1,5 @@
 /** The composition root: the only file that knows every room. Plain wiring, no container. */
+import { addAbortListener } from 'node:events';
 import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { addAccount, ensureAdmin } from './access/accounts.ts';
 import { commandLine } from './access/actor.ts';
@@ -62,14 +63,23 @@ interface Facts {
 }
 
 const never = new Promise<never>(() => undefined);
+const unaborted = new AbortController().signal;
 
-async function openFacts(config: Config, logger: Logger): Promise<Facts> {
+/** The outcome of the work, or the signal's reason as soon as that is aborted: nobody waits for the work any more then. */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  using _listener = addAbortListener(signal, () => aborted.reject(signal.reason));
+  return await Promise.race([work, aborted.promise]);
+}
+
+async function openFacts(config: Config, logger: Logger, giveUp: AbortSignal = unaborted): Promise<Facts> {
   if (config.database.urls !== undefined)
     return { connection: serversAt(config.database.urls), exited: never, stop: async () => undefined };
   return startEmbeddedPostgres({
     dataDir: config.dataDir,
     connectionsMax: connectionsMaxOf(config),
     log: (line) => logger.info({ from: 'postgres' }, line),
+    signal: giveUp,
   });
 }
 
@@ -86,9 +96,9 @@ function directTo(config: Config, connection: Connection): Connection {
 }
 
 /** The queue's schema too: what is asked for in the first moments, such as a mail, must find a queue to go to. */
-async function migrateAll(connection: Connection, logger: Logger): Promise<void> {
-  await migrate(connection, { log: (line) => logger.info(line) });
-  await migrateJobs(connection, logger);
+async function migrateAll(connection: Connection, logger: Logger, giveUp: AbortSignal = unaborted): Promise<void> {
+  await migrate(connection, { log: (line) => logger.info(line), signal: giveUp });
+  await unlessAborted(giveUp, migrateJobs(connection, logger));
 }
 
 function openDatabase(config: Config, connection: Connection, logger: Logger): Database {
@@ -183,14 +193,19 @@ export interface Foundation {
   stop(): Promise<void>;
 }
 
-/** Starts the embedded PostgreSQL if it is wanted, and makes the database what this version and the settings ask for. */
-export async function layFoundation(config: Config, logger: Logger): Promise<Foundation> {
+/**
+ * Starts the embedded PostgreSQL if it is wanted, and makes the database what this version and the settings ask for.
+ * @param giveUp ends the start early, with everything stopped again; must not be aborted afterwards
+ * @throws the signal's reason
+ */
+export async function layFoundation(config: Config, logger: Logger, giveUp: AbortSignal): Promise<Foundation> {
   await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
-  const facts = await openFacts(config, logger);
+  const facts = await openFacts(config, logger, giveUp);
   try {
-    await migrateAll(directTo(config, facts.connection), logger);
-    await warnOfCrowding(config, directTo(config, facts.connection), logger);
-    const admin = await prepareAdmin(config, openDatabase(config, facts.connection, logger));
+    const direct = directTo(config, facts.connection);
+    await migrateAll(direct, logger, giveUp);
+    await unlessAborted(giveUp, warnOfCrowding(config, direct, logger));
+    const admin = await unlessAborted(giveUp, prepareAdmin(config, openDatabase(config, facts.connection, logger)));
     return {
       ...admin,
       connection: facts.connection,
@@ -219,8 +234,17 @@ export interface Serving {
   stop(): Promise<void>;
 }
 
-/** Starts everything that stands on the foundation, in the order in which it depends on each other; what was started is stopped again when a later step fails. */
-export async function startServing(config: Config, logger: Logger, connection: Connection): Promise<Serving> {
+/**
+ * Starts everything that stands on the foundation, in the order in which it depends on each other; what was started is stopped
+ * again when a later step fails, or the signal says to give up.
+ * @throws the signal's reason
+ */
+export async function startServing(
+  config: Config,
+  logger: Logger,
+  connection: Connection,
+  giveUp: AbortSignal,
+): Promise<Serving> {
   const closers: (() => Promise<void>)[] = [];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.splice(0).toReversed()) await close();
@@ -229,8 +253,9 @@ export async function startServing(config: Config, logger: Logger, connection: C
     const database = openDatabase(config, connection, logger);
     closers.push(() => database.close());
     const store = await openStore(config);
-    await store.start();
+    await unlessAborted(giveUp, store.start());
     closers.push(() => store.close());
+    giveUp.throwIfAborted();
     const server = await serveHttp(config, logger, database, store);
     // Not waited for: requests can be answered before the background is at work.
     const jobs = serveJobs(config, logger, directTo(config, connection), database.patient, store);
@@ -249,11 +274,11 @@ export interface RunningBerth extends Omit<Foundation, 'connection'>, Serving {
   stop(): Promise<void>;
 }
 
-/** A whole Berth in this process. */
-export async function startBerth(config: Config, logger: Logger): Promise<RunningBerth> {
-  const foundation = await layFoundation(config, logger);
+/** A whole Berth in this process. @param giveUp as for {@link layFoundation} */
+export async function startBerth(config: Config, logger: Logger, giveUp = unaborted): Promise<RunningBerth> {
+  const foundation = await layFoundation(config, logger, giveUp);
   try {
-    const serving = await startServing(config, logger, foundation.connection);
+    const serving = await startServing(config, logger, foundation.connection, giveUp);
     let stopped: Promise<void> | undefined;
     const stop = async (): Promise<void> => {
       await serving.stop();

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
-import { createProgram } from './cli/program.ts';
+// Before anything else: the rest takes some hundred milliseconds to load, in which somebody may want it to end.
+import './cli/signals.ts';
 
 try {
+  const { createProgram } = await import('./cli/program.ts');
   await createProgram().parseAsync();
 } catch (error) {
   const { reportFailure } = await import('./cli/failure.ts');

@@ -12,6 +12,7 @@ import { repositoryCommand } from './repository.ts';
 import { robotCommand } from './robot.ts';
 import { serveCommand } from './serve.ts';
 import { sessionCommand } from './session.ts';
+import { endAtSignals } from './signals.ts';
 import { storageCommand } from './storage.ts';
 import { teamCommand } from './team.ts';
 import { tokenCommand } from './token.ts';
@@ -34,6 +35,9 @@ export function createProgram(): Command {
     )
     .configureHelp({ showGlobalOptions: false })
     .showHelpAfterError('(berth --help prints what there is)')
+    .hook('preAction', (_program, command) => {
+      if (command.name() !== 'serve') endAtSignals();
+    })
     .addCommand(serveCommand())
     .addCommand(migrateCommand())
     .addCommand(userCommand())

@@ -1,6 +1,6 @@
 /** A Berth of several processes on one machine: this one has the database and the workers, each worker serves. */
 import cluster, { type Worker } from 'node:cluster';
-import { layFoundation, type RunningBerth } from '../app.ts';
+import { layFoundation, unlessAborted, type RunningBerth } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { isOurs, type Order, type ToPrimary, type ToWorker } from './serve-messages.ts';
@@ -15,13 +15,19 @@ const stopPatienceMs = 20_000;
 
 /**
  * @param texts the settings once more, for the workers
- * @throws ServingError when a worker cannot serve, with its reason
+ * @param giveUp ends the start early, with everything stopped again; must not be aborted afterwards
+ * @throws ServingError when a worker cannot serve, with its reason; the signal's reason
  */
-export async function startWithWorkers(config: Config, texts: Order['texts'], logger: Logger): Promise<RunningBerth> {
+export async function startWithWorkers(
+  config: Config,
+  texts: Order['texts'],
+  logger: Logger,
+  giveUp: AbortSignal,
+): Promise<RunningBerth> {
   // Workers take connections from the system themselves. What Node's other way has handed to a worker that is stopping at
   // that moment, or dying, is answered by nobody.
   cluster.schedulingPolicy = cluster.SCHED_NONE;
-  const foundation = await layFoundation(config, logger);
+  const foundation = await layFoundation(config, logger, giveUp);
   const { shutdownDrainSeconds, shutdownGraceSeconds } = config.limits;
   const workers = createWorkers({
     order: { texts, connection: foundation.connection },
@@ -33,7 +39,8 @@ export async function startWithWorkers(config: Config, texts: Order['texts'], lo
     await foundation.stop();
   };
   try {
-    const ports = await Promise.all(Array.from({ length: config.workers }, () => workers.start()));
+    const starting = Promise.all(Array.from({ length: config.workers }, () => workers.start()));
+    const ports = await unlessAborted(giveUp, starting);
     if (config.rateLimits.store === 'memory')
       logger.warn(
         { workers: config.workers },

@@ -6,9 +6,7 @@ import type { Config } from '../config/config.ts';
 import { loadSettings, type LoadedSettings } from '../config/load.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { ServingError } from './serving-error.ts';
-
-/** A terminal's Ctrl-C and what npm forwards of it arrive within moments; a second one after that is a person's. */
-const secondSignalMs = 1000;
+import { untilSignalled } from './signals.ts';
 
 export const serveCommand = (): Command =>
   new Command('serve')
@@ -16,10 +14,15 @@ export const serveCommand = (): Command =>
     .addHelpText('after', '\nWithout BERTH_DATABASE_URL it runs its own PostgreSQL in the data folder.')
     .action(async () => {
       if (cluster.isWorker) return (await import('./serve-worker.ts')).serveAsWorker();
+      const signalled = untilSignalled();
       const settings = loadSettings();
       const logger = createLogger(settings.config.log);
-      const signalled = untilSignalled();
-      const berth = await start(settings, logger);
+      const berth = await startUnless(signalled, settings, logger);
+      if (berth === undefined) {
+        logger.info('stopped before it was ready');
+        // What was given up half-way must not keep the process alive.
+        process.exit(0);
+      }
       process.stdout.write(banner(settings.config, berth));
       const failure = await Promise.race([signalled, berth.failed]);
       if (failure === undefined) logger.info('stopping: no new requests, running ones may end');
@@ -28,23 +31,27 @@ export const serveCommand = (): Command =>
       logger.info('stopped');
     });
 
-async function start({ config, texts }: LoadedSettings, logger: Logger): Promise<RunningBerth> {
-  if (config.workers === 1) return (await import('../app.ts')).startBerth(config, logger);
-  return (await import('./serve-workers.ts')).startWithWorkers(config, texts, logger);
-}
-
-/** Resolves at the first SIGTERM or SIGINT. Whoever insists is heard: the process then ends at once. */
-function untilSignalled(): Promise<undefined> {
-  return new Promise((resolve) => {
-    let firstAt: number | undefined;
-    const onSignal = (): void => {
-      if (firstAt === undefined) firstAt = Date.now();
-      else if (Date.now() - firstAt > secondSignalMs) process.exit(130);
-      resolve(undefined);
-    };
-    process.on('SIGTERM', onSignal);
-    process.on('SIGINT', onSignal);
+/** Undefined, and everything stopped again, when the signal comes first. */
+async function startUnless(
+  signalled: Promise<unknown>,
+  { config, texts }: LoadedSettings,
+  logger: Logger,
+): Promise<RunningBerth | undefined> {
+  const giveUp = new AbortController();
+  let berth: RunningBerth | undefined;
+  void signalled.then(() => {
+    if (berth === undefined) giveUp.abort();
   });
+  try {
+    berth =
+      config.workers === 1
+        ? await (await import('../app.ts')).startBerth(config, logger, giveUp.signal)
+        : await (await import('./serve-workers.ts')).startWithWorkers(config, texts, logger, giveUp.signal);
+    return berth;
+  } catch (error) {
+    if (giveUp.signal.aborted) return undefined;
+    throw error;
+  }
 }
 
 /** What a person needs to begin: where it is, who they are, what to type. */

@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.ts';
 import type { CopyProgress } from '../registry/copy-storage.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { sizeOf, timeOf } from './amounts.ts';
+import { untilSignalled } from './signals.ts';
 import { UsageError } from './usage-error.ts';
 
 interface CopyOptions {
@@ -52,9 +53,9 @@ Example:
       };
       const { copyBlobs } = await import('../app.ts');
       const interrupt = new AbortController();
-      const onSignal = (): void =>
-        interrupt.abort(new UsageError('ended before all was moved; the same command goes on'));
-      for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, onSignal);
+      void untilSignalled().then(() =>
+        interrupt.abort(new UsageError('ended before all was moved; the same command goes on')),
+      );
       const say = createReporter();
       const done = await copyBlobs(config, createLogger(config.log), numbers, say, interrupt.signal);
       summarize(done, { from, to, keepHours: numbers.keepHours });
