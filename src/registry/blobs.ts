@@ -12,7 +12,7 @@ import { recordAudit } from '../events/audit.ts';
 import { digestFromBytes, digestToBytes, type Digest } from '../oci/digest.ts';
 import { RegistryError } from '../oci/errors.ts';
 import type { RepositoryName } from '../oci/reference.ts';
-import type { BlobStore, ByteRange, StorageKey } from '../storage/port.ts';
+import { StorageUnavailableError, type BlobStore, type ByteRange, type StorageKey } from '../storage/port.ts';
 import { createByteCache } from './byte-cache.ts';
 import type { Repositories } from './repositories.ts';
 import {
@@ -42,9 +42,12 @@ export interface Blobs {
     name: RepositoryName,
     digest: Digest,
   ): Promise<{ readonly standing: Standing; readonly blob: Blob | null }>;
-  /** All bytes of a small blob from memory; undefined when it is too large to be kept there. */
+  /** All bytes of a small blob from memory; undefined when it is too large to be kept there. @throws StorageUnavailableError, as `read` */
   readSmall(blob: Blob): Promise<Buffer | undefined>;
-  /** Streams part of a blob; see the port for how the buffers are lent. */
+  /**
+   * Streams part of a blob; see the port for how the buffers are lent.
+   * @throws StorageUnavailableError also where the blob is in a storage that is not set up here
+   */
   read(blob: Blob, range: ByteRange): Promise<AsyncIterable<Buffer>>;
   /** Where the blob can be fetched from storage itself, for a short time, whatever becomes of rights; null where it cannot. */
   addressOf(blob: Blob): Promise<string | null>;
@@ -68,6 +71,13 @@ export interface BlobParts {
 
 export function createBlobs({ database, store, repositories, reviewDelayHours, cache }: BlobParts): Blobs {
   const small = createByteCache(cache.blobBytes);
+
+  function keyOf({ digest, storageKey: key }: Blob): StorageKey {
+    if (store.recognizes(key)) return key;
+    throw new StorageUnavailableError(
+      `${digest} is stored as ${key}, in a storage that is not set up here: BERTH_STORAGE or BERTH_STORAGE_PREVIOUS has to name it`,
+    );
+  }
 
   const ask: Ask<{ caller: Caller; name: RepositoryName; digest: Digest }, Found<BlobRow>> = createBatch(
     async (questions) =>
@@ -97,15 +107,15 @@ export function createBlobs({ database, store, repositories, reviewDelayHours, c
       const bytes = Buffer.allocUnsafeSlow(blob.size);
       let at = 0;
       if (blob.size > 0)
-        for await (const piece of await store.read(blob.storageKey, { start: 0, length: blob.size }))
+        for await (const piece of await store.read(keyOf(blob), { start: 0, length: blob.size }))
           at += piece.copy(bytes, at);
       small.set(blob.digest, bytes);
       return bytes;
     },
 
-    read: (blob, range) => store.read(blob.storageKey, range),
+    read: async (blob, range) => store.read(keyOf(blob), range),
 
-    addressOf: async (blob) => (await store.presign?.(blob.storageKey)) ?? null,
+    addressOf: async (blob) => (await store.presign?.(keyOf(blob))) ?? null,
 
     mount: (name, digest, actor) =>
       database.transaction(async (queryer) => {

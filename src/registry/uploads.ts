@@ -81,6 +81,15 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     }
   }
 
+  /** An operator has changed the storage and not told this process of the one before. Only a cancel, or the expiry, needs no bytes. */
+  function refuseElsewhere({ id, storage_state: state }: UploadRow): void {
+    if (state === null || store.recognizes(state)) return;
+    throw new RegistryError('uploadUnknown', {
+      message: 'the bytes of this upload are in a storage that is not set up here any more; start a new one',
+      detail: { upload: id },
+    });
+  }
+
   return {
     async open(name, actor, algorithm) {
       const id = randomUUID();
@@ -105,12 +114,14 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     async status(id, name) {
       const row = await findUpload(database, id, name);
       if (row === undefined) throw new RegistryError('uploadUnknown', { detail: { upload: id } });
+      refuseElsewhere(row);
       return { id, offset: row.byte_offset };
     },
 
     append: (id, name, chunk) =>
       withLease(id, name, async (lease) => {
         const { row } = lease;
+        refuseElsewhere(row);
         refuseChunk(row, chunk);
         const place = await places.open(lease, row.algorithm);
         const { bytes, interrupted } = await places.receive(place, chunk, lease.signal);
@@ -128,6 +139,7 @@ export function createUploads({ database, store, leases, places, commitBlob, lim
     complete: (id, target, chunk) =>
       withLease(id, target.name, async (lease) => {
         const { row } = lease;
+        refuseElsewhere(row);
         refuseChunk(row, chunk);
         await ending.complete(lease, target, chunk);
         lease.settled();
