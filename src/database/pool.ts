@@ -2,24 +2,13 @@
  * Connections to PostgreSQL. Features take a `Queryer` (the pool or a transaction) and decide themselves where a
  * transaction begins. `pg` and SQLSTATEs stay in this room.
  */
-import { createHash } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import pg from 'pg';
-import { openConnections, type Connection as Lent, type Connections } from './connections.ts';
-import { ConflictError, DatabaseUnavailableError, translate } from './errors.ts';
+import { openConnections } from './connections.ts';
 import { createServers, type Connection } from './servers.ts';
+import { answerGraceMs, createQueryer, createTransaction, type Queryer, type Way } from './statements.ts';
 
 export { ConstraintError, DatabaseUnavailableError } from './errors.ts';
 export type { Connection } from './servers.ts';
-
-/** Runs statements: the pool itself or an open transaction. */
-export interface Queryer {
-  /**
-   * Runs one statement, prepared once per connection. Arrays and Buffers are passed as PostgreSQL's arrays and bytea.
-   * @throws DatabaseUnavailableError when the server cannot be reached or goes away, ConstraintError when a constraint refuses
-   */
-  query<Row extends object>(text: string, values?: readonly unknown[]): Promise<Row[]>;
-}
+export type { Queryer } from './statements.ts';
 
 export interface Database extends Queryer {
   /**
@@ -72,13 +61,8 @@ const transactionTriesMax = 8;
 /** Hot reads take a few milliseconds; one that takes longer has been lost, and everybody behind it waits. */
 const hotStatementMsMax = 10_000;
 const patientStatementMs = 600_000;
-/** What a server that ends a statement at its limit has to say so; then it is gone, or cannot be reached. */
-const answerGraceMs = 2000;
 /** A plan is as old as its connection, and tables grow: the hot ones are made anew, which costs a few milliseconds. */
 const hotPlanSecondsMax = 60;
-
-// Identities and sizes are below 2^53; as numbers they compare and add without surprises.
-pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
  * Statements of hot reads are prepared once over arrays whose length the planner cannot know. Left alone it may choose to
@@ -128,11 +112,13 @@ export function createDatabase(options: DatabaseOptions): Database {
     way: way(limits.statementMs),
     settings: bare ? [localLimit(limits.statementMs), ...sessionSettings] : [],
     onRetry: options.onRetry,
+    triesMax: transactionTriesMax,
   });
   const patientTransaction = createTransaction(connections, {
     way: way(patientStatementMs),
     settings: [localLimit(patientStatementMs), ...sessionSettings],
     onRetry: options.onRetry,
+    triesMax: transactionTriesMax,
   });
   const shared = {
     hot: createQueryer(hotConnections, way(hotStatementMs)),
@@ -152,88 +138,4 @@ export function createDatabase(options: DatabaseOptions): Database {
     },
   };
   return { ...shared, ...createQueryer(connections, way(limits.statementMs)), transaction, patient };
-}
-
-/** How statements go out. */
-interface Way {
-  /** Prepared once per connection, under a name. */
-  readonly named: boolean;
-  /** How long their answer may take; then the connection is given up. */
-  readonly answerMs: number;
-}
-
-function createQueryer(connections: Connections, way: Way): Queryer {
-  return { query: (text, values) => connections.use((lent) => run(lent, way, text, values)) };
-}
-
-interface TransactionParts {
-  readonly way: Way;
-  /** Statements that set what is to hold within it. */
-  readonly settings: readonly string[];
-  readonly onRetry: DatabaseOptions['onRetry'];
-}
-
-function createTransaction(connections: Connections, parts: TransactionParts): Database['transaction'] {
-  const { way, settings, onRetry } = parts;
-  const begin = ['BEGIN', ...settings].join('; ');
-  return async (work) => {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await connections.use((lent) => once(lent, way, begin, work));
-      } catch (error) {
-        if (!(error instanceof ConflictError) || attempt >= transactionTriesMax) throw error;
-        onRetry?.(error, attempt);
-        // Jitter, so that two that met do not meet again.
-        await delay(Math.random() * 5 * 2 ** attempt);
-      }
-    }
-  };
-}
-
-async function once<T>(lent: Lent, way: Way, begin: string, work: (queryer: Queryer) => Promise<T>): Promise<T> {
-  // Several statements in one go cannot be prepared.
-  const plainly = { ...way, named: false };
-  try {
-    await run(lent, plainly, begin);
-    const result = await work({ query: (text, values) => run(lent, way, text, values) });
-    await run(lent, plainly, 'COMMIT');
-    return result;
-  } catch (error) {
-    // Where the connection is lost PostgreSQL rolls back by itself.
-    if (!lent.lost) await run(lent, plainly, 'ROLLBACK').catch(() => undefined);
-    throw error;
-  }
-}
-
-async function run<Row extends object>(
-  lent: Lent,
-  { named, answerMs }: Way,
-  text: string,
-  values: readonly unknown[] = [],
-): Promise<Row[]> {
-  try {
-    const query = {
-      text,
-      values: values as unknown[],
-      query_timeout: answerMs,
-      ...(named && { name: preparedName(text) }),
-    };
-    const result = await lent.query<Row>(query);
-    return result.rows;
-  } catch (thrown) {
-    const error = translate(thrown);
-    if (error instanceof DatabaseUnavailableError) lent.lost = true;
-    throw error;
-  }
-}
-
-const preparedNames = new Map<string, string>();
-
-function preparedName(text: string): string {
-  let name = preparedNames.get(text);
-  if (name === undefined) {
-    name = createHash('sha256').update(text).digest('base64url').slice(0, 22);
-    preparedNames.set(text, name);
-  }
-  return name;
 }
