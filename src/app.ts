@@ -23,6 +23,7 @@ import { findEmbeddedPostgres, startEmbeddedPostgres, type PostgresExit } from '
 import { findCrowding } from './database/capacity.ts';
 import { migrate } from './database/migrate.ts';
 import { createDatabase, type Connection, type Database } from './database/pool.ts';
+import { createReplica, type Replica } from './database/replica.ts';
 import { workerConnectionsMax } from './database/worker-pool.ts';
 import { createAuthenticateApi } from './http/api/authenticate.ts';
 import { createOnDenied } from './http/api/denied.ts';
@@ -40,6 +41,7 @@ import { createTokenRouter, tokenPath } from './http/token/router.ts';
 import { migrateJobs, startJobs, type Jobs } from './jobs/jobs.ts';
 import { createTasks } from './jobs/tasks.ts';
 import { createBlobs } from './registry/blobs.ts';
+import { createCatalog } from './registry/catalog.ts';
 import { createCommitBlob } from './registry/commit-blob.ts';
 import { copyStorage, type CopyProgress } from './registry/copy-storage.ts';
 import { createListings } from './registry/listings.ts';
@@ -111,6 +113,19 @@ function openDatabase(config: Config, connection: Connection, logger: Logger): D
     onRetry: (error, attempt) =>
       logger.info({ attempt, reason: error.message }, 'two transactions met; one is tried again'),
     onError: (reason) => logger.warn({ reason }, 'an idle connection to the database broke'),
+  });
+}
+
+function openReplica({ database }: Config, logger: Logger): Replica | undefined {
+  const { replicaUrls, pooler, limits, poolSize } = database;
+  if (replicaUrls === undefined) return undefined;
+  return createReplica({
+    connection: serversAt(replicaUrls),
+    pooler,
+    limits,
+    poolSize,
+    onAway: (reason) => logger.warn({ reason }, 'the replica cannot be read, so the primary answers'),
+    onBack: () => logger.info('the replica can be read again'),
   });
 }
 
@@ -252,11 +267,13 @@ export async function startServing(
   try {
     const database = openDatabase(config, connection, logger);
     closers.push(() => database.close());
+    const replica = openReplica(config, logger);
+    closers.push(async () => replica?.close());
     const store = await openStore(config);
     await unlessAborted(giveUp, store.start());
     closers.push(() => store.close());
     giveUp.throwIfAborted();
-    const server = await serveHttp(config, logger, database, store);
+    const server = await serveHttp(config, logger, { database, replica }, store);
     // Not waited for: requests can be answered before the background is at work.
     const jobs = serveJobs(config, logger, directTo(config, connection), database.patient, store);
     closers.push(async () => void (await Promise.all([server.stop(), jobs.stop()])));
@@ -318,7 +335,12 @@ async function prepareAdmin(
   return { generatedPassword: generated, passwordFile: kept ? file : undefined };
 }
 
-async function serveHttp(config: Config, logger: Logger, database: Database, store: BlobStore) {
+async function serveHttp(
+  config: Config,
+  logger: Logger,
+  { database, replica }: { readonly database: Database; readonly replica: Replica | undefined },
+  store: BlobStore,
+) {
   const service = config.publicUrl?.host ?? 'berth';
   const origins = createOrigins(config);
   const { gcReviewDelayHours: reviewDelayHours, limits } = config;
@@ -360,6 +382,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
     manifests: createManifests({ database, reviewDelayHours, cacheBytes: config.cache.manifestBytes }),
     pushManifest: createPushManifest({ database, repositories, sparse: config.sparseManifests, reviewDelayHours }),
     listings: createListings(database),
+    catalog: createCatalog(database, replica),
     rateLimits,
     denied,
     limits,
@@ -381,6 +404,7 @@ async function serveHttp(config: Config, logger: Logger, database: Database, sto
       operations: apiOperations({
         config,
         database,
+        replica,
         lookup,
         repositories,
         rateLimits,

@@ -26,6 +26,8 @@ export function configOf(values: SettingValues) {
       pooler: values.BERTH_DATABASE_POOLER,
       /** Past the pooler. Undefined: there is none, or it keeps whole sessions. */
       directUrls: values.BERTH_DATABASE_DIRECT_URL,
+      /** Undefined: there is no replica. */
+      replicaUrls: values.BERTH_DATABASE_REPLICA_URL,
       limits: Object.freeze({
         connectMs: values.BERTH_DATABASE_CONNECT_TIMEOUT_SECONDS * 1000,
         statementMs: values.BERTH_DATABASE_STATEMENT_TIMEOUT_SECONDS * 1000,

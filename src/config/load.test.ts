@@ -310,6 +310,21 @@ describe('values', () => {
     ]);
   });
 
+  test('replicas belong to a database, and any of them will do', () => {
+    const database = { BERTH_DATABASE_URL: 'postgres://db/berth' };
+    const replica = (text: string) => ({ ...database, BERTH_DATABASE_REPLICA_URL: text });
+    const urls = ['postgres://berth:s3cret@a/berth', 'postgres://berth:s3cret@b/berth'];
+    expect(parseConfig(replica('postgres://berth:s3cret@a,b/berth')).database.replicaUrls).toEqual(urls);
+    expect(parseConfig(database).database.replicaUrls).toBeUndefined();
+    for (const kind of ['standby', 'primary'])
+      expect(problemsOf(replica(`postgres://a/berth?target_session_attrs=${kind}`))).toEqual([
+        'BERTH_DATABASE_REPLICA_URL is malformed: expected a postgres:// URL without target_session_attrs',
+      ]);
+    expect(problemsOf({ BERTH_DATABASE_REPLICA_URL: urls[0]! })).toEqual([
+      'BERTH_DATABASE_URL: expected, because BERTH_DATABASE_REPLICA_URL is set',
+    ]);
+  });
+
   test('as many workers as there are processors, or as many as one says', () => {
     expect(parseConfig({ BERTH_WORKERS: 'auto' }).workers).toBe(availableParallelism());
     expect(parseConfig({ BERTH_WORKERS: '4' }).workers).toBe(4);
@@ -340,6 +355,7 @@ describe('values', () => {
           BERTH_TLS_KEY: 1,
           BERTH_SMTP_URL: 2,
           BERTH_DATABASE_DIRECT_URL: 1,
+          BERTH_DATABASE_REPLICA_URL: 1,
           BERTH_S3_ACCESS_KEY_ID: 1,
           BERTH_S3_SECRET_ACCESS_KEY: 1,
         } as Record<string, number>;

@@ -106,8 +106,9 @@ function disagreements(inEffect: readonly SettingInEffect[]): string[] {
   for (const name of ['BERTH_MAIL_FROM', 'BERTH_PUBLIC_URL'] as const) {
     if (isSet('BERTH_SMTP_URL') && !isSet(name)) problems.push(`${name}: expected, because BERTH_SMTP_URL is set`);
   }
-  if (isSet('BERTH_DATABASE_DIRECT_URL') && !isSet('BERTH_DATABASE_URL')) {
-    problems.push('BERTH_DATABASE_URL: expected, because BERTH_DATABASE_DIRECT_URL is set');
+  for (const name of ['BERTH_DATABASE_DIRECT_URL', 'BERTH_DATABASE_REPLICA_URL'] as const) {
+    if (isSet(name) && !isSet('BERTH_DATABASE_URL'))
+      problems.push(`BERTH_DATABASE_URL: expected, because ${name} is set`);
   }
   if (inEffect.some(({ name, shown }) => name === 'BERTH_DATABASE_POOLER' && shown === 'transaction')) {
     for (const name of ['BERTH_DATABASE_URL', 'BERTH_DATABASE_DIRECT_URL'] as const)

@@ -1,20 +1,21 @@
 /** Addresses of PostgreSQL, as libpq writes them: https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-CONNSTRING-URIS */
 
-/** What Berth can do with the server that it finds; it cannot live on a standby. */
-const sessionKinds = ['any', 'read-write', 'primary'];
+/** `target_session_attrs`: what Berth can do with the server that it finds. It cannot live on a standby, and reads from any. */
+const sessionKinds = { writing: ['any', 'read-write', 'primary'], reading: ['any'] };
+type Purpose = keyof typeof sessionKinds;
 
 /**
  * One URL for each server that is named, in their order: `postgres://a,b:5433/db` or `postgres:///db?host=/a,/b`, which `URL`
  * and `pg` cannot read. A URL that names one comes back as it is.
  * @returns undefined for what is no such URL
  */
-export function parsePostgresUrls(text: string): readonly string[] | undefined {
+export function parsePostgresUrls(text: string, purpose: Purpose): readonly string[] | undefined {
   const match = /^(?<before>postgres(?:ql)?:\/\/(?:[^/?#]*@)?)(?<hosts>[^/?#@]*)(?<after>(?:[/?#].*)?)$/i.exec(text);
   if (match === null) return undefined;
   const { before, hosts, after } = match.groups as { before: string; hosts: string; after: string };
   const servers = hosts.split(',').map((host) => `${before}${host}${after}`);
   const urls = servers.length === 1 ? fromParameters(text) : servers;
-  return urls?.every(isUsable) === true ? urls : undefined;
+  return urls?.every((url) => isUsable(url, purpose)) === true ? urls : undefined;
 }
 
 /** Folders of sockets have no place in a URL but its parameters. */
@@ -32,9 +33,8 @@ function fromParameters(text: string): readonly string[] | undefined {
   });
 }
 
-function isUsable(text: string): boolean {
+function isUsable(text: string, purpose: Purpose): boolean {
   const { protocol, searchParams } = new URL(text);
-  return (
-    /^postgres(?:ql)?:$/.test(protocol) && sessionKinds.includes(searchParams.get('target_session_attrs') ?? 'any')
-  );
+  const kind = searchParams.get('target_session_attrs') ?? 'any';
+  return /^postgres(?:ql)?:$/.test(protocol) && sessionKinds[purpose].includes(kind);
 }

@@ -70,10 +70,15 @@ const settings = {
     doc: 'The same database past the pooler, for what needs a session of its own: migrations, and the queue of background work. Unset: `BERTH_DATABASE_URL`.',
     secret: true,
   },
+  BERTH_DATABASE_REPLICA_URL: {
+    type: value.replicaUrls,
+    doc: 'A replica of the same database that may be behind, or several; only the catalog, and the search and export of the audit log read from it. Who may see what is decided on the primary, which also answers while the replica is away. Reached as `BERTH_DATABASE_POOLER` says. Unset: the primary answers everything.',
+    secret: true,
+  },
   BERTH_DATABASE_POOL_SIZE: {
     type: value.wholeNumber(2, 1000),
     default: '10',
-    doc: 'The most connections to PostgreSQL of one process, beside four of its own: two for hot reads, two for background work.',
+    doc: 'The most connections to PostgreSQL of one process, beside four of its own: two for hot reads, two for background work. To the replica there may be as many.',
   },
   BERTH_DATABASE_CONNECT_TIMEOUT_SECONDS: {
     type: value.wholeNumber(1, 3600),

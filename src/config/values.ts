@@ -69,7 +69,10 @@ export const publicUrl = parsed('an http:// or https:// URL without a path, quer
 });
 
 /** One URL for each server. Kept as text, because `pg` reads more from it than an URL object can carry (sockets, options). */
-export const postgresUrls = parsed('a postgres:// URL', parsePostgresUrls);
+export const postgresUrls = parsed('a postgres:// URL', (value) => parsePostgresUrls(value, 'writing'));
+export const replicaUrls = parsed('a postgres:// URL without target_session_attrs', (value) =>
+  parsePostgresUrls(value, 'reading'),
+);
 
 /** What a mail server's address may carry beside itself. Not what would keep connections open or print the mails. */
 const smtpOption = /^(requireTLS|name|tls\.(rejectUnauthorized|servername|minVersion))$/;

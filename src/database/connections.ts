@@ -1,4 +1,4 @@
-/** Pooled connections to the server that can be written to, whichever that is at the moment. */
+/** Pooled connections to one of the servers, whichever is the right one at the moment. */
 import { callbackify } from 'node:util';
 import pg from 'pg';
 import { translate } from './errors.ts';

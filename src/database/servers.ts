@@ -1,11 +1,11 @@
 /**
- * Which server of PostgreSQL to speak to, where several are named: the one that can be written to. When it fails the others
- * are asked; what an operator or a tool of theirs promotes is found without a restart.
+ * Which server of PostgreSQL to speak to, where several are named: the one that can be written to, or, of replicas, the one
+ * that answers first. When it fails the others are asked; what an operator or a tool of theirs promotes is found without a restart.
  */
 import pg from 'pg';
 import { DatabaseUnavailableError, translate } from './errors.ts';
 
-/** How to reach PostgreSQL: one server, or several of which one can be written to. Plain data. */
+/** How to reach PostgreSQL: one server, or several, of which one can be written to unless they are replicas. Plain data. */
 export type Connection = pg.ClientConfig | readonly pg.ClientConfig[];
 
 export interface Servers {
@@ -16,8 +16,8 @@ export interface Servers {
   /** Whether a server has to prove that it can be written to. */
   readonly checked: boolean;
   /**
-   * The server that can be written to, which is the current one from then on. All are asked at once, so that a silent one
-   * costs nothing while another one answers. Without a question where there is only one, and nobody wants it checked.
+   * The server that is wanted, which is the current one from then on. All are asked at once, so that a silent one costs
+   * nothing while another one answers. Without a question where there is only one, and nobody wants it checked.
    * @throws DatabaseUnavailableError when there is none
    */
   find(): Promise<pg.ClientConfig>;
@@ -26,18 +26,23 @@ export interface Servers {
 /** For one statement that any server answers at once. */
 const checkMsMax = 5000;
 
-export function createServers(connection: Connection, connectTimeoutMs: number): Servers {
+/** @param purpose whether they are to be written to, or all are replicas, which are only read */
+export function createServers(
+  connection: Connection,
+  connectTimeoutMs: number,
+  purpose: 'writing' | 'reading' = 'writing',
+): Servers {
   const servers = Array.isArray(connection)
     ? (connection as readonly pg.ClientConfig[])
     : [connection as pg.ClientConfig];
   const several = servers.length > 1;
-  const checked = several || wantsPrimary(servers[0]!);
+  const checked = purpose === 'writing' && (several || wantsPrimary(servers[0]!));
   let current = servers[0]!;
   let finding: Promise<pg.ClientConfig> | undefined;
 
   async function find(): Promise<pg.ClientConfig> {
-    if (!checked) return current;
-    const asked = servers.map((server) => ask(server, connectTimeoutMs));
+    if (!several && !checked) return current;
+    const asked = servers.map((server) => ask(server, connectTimeoutMs, checked));
     try {
       current = await Promise.any(asked);
       return current;
@@ -45,9 +50,8 @@ export function createServers(connection: Connection, connectTimeoutMs: number):
       const reasons = (error as AggregateError).errors.map(
         (each: unknown, i) => `${nameOf(servers[i]!)}: ${String(each)}`,
       );
-      throw new DatabaseUnavailableError(`no server of the database can be written to (${reasons.join('; ')})`, {
-        cause: error,
-      });
+      const wanted = checked ? 'server of the database can be written to' : 'replica of the database answers';
+      throw new DatabaseUnavailableError(`no ${wanted} (${reasons.join('; ')})`, { cause: error });
     }
   }
   return {
@@ -67,7 +71,7 @@ export async function checkWritable(client: pg.ClientBase): Promise<void> {
   if (rows[0]!.transaction_read_only !== 'off') throw new DatabaseUnavailableError('it can only be read');
 }
 
-async function ask(server: pg.ClientConfig, connectTimeoutMs: number): Promise<pg.ClientConfig> {
+async function ask(server: pg.ClientConfig, connectTimeoutMs: number, checked: boolean): Promise<pg.ClientConfig> {
   const client = new pg.Client({
     connectionTimeoutMillis: connectTimeoutMs,
     application_name: 'berth',
@@ -77,7 +81,7 @@ async function ask(server: pg.ClientConfig, connectTimeoutMs: number): Promise<p
   client.on('error', () => undefined);
   try {
     await client.connect();
-    await checkWritable(client);
+    if (checked) await checkWritable(client);
     return server;
   } catch (error) {
     throw translate(error);

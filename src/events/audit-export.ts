@@ -1,5 +1,6 @@
 /** The audit log as a file: a line per row, newest first. */
 import type { Database } from '../database/pool.ts';
+import type { Replica } from '../database/replica.ts';
 import {
   searchAudit,
   type AuditFilter,
@@ -43,12 +44,13 @@ export async function* exportAudit(
   visible: AuditVisibility,
   filter: AuditFilter,
   format: AuditFormat,
+  replica?: Replica,
 ): AsyncGenerator<string, void, void> {
   const lineOf = format === 'csv' ? csvLine : jsonLine;
   if (format === 'csv') yield csvRow(fields);
   let after: AuditPosition | undefined;
   do {
-    const { records, next } = await searchAudit(database, visible, filter, { limit: portionRows, after });
+    const { records, next } = await searchAudit(database, visible, filter, { limit: portionRows, after }, replica);
     if (records.length > 0) yield records.map(lineOf).join('');
     after = next;
   } while (after !== undefined);

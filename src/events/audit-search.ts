@@ -4,11 +4,13 @@
  * been: who pages downwards misses it, and who asks again and again for what is new must look back by the longest transaction
  * (a minute is plenty).
  */
-import type { Database } from '../database/pool.ts';
+import type { Database, Queryer } from '../database/pool.ts';
+import type { Replica } from '../database/replica.ts';
 import { auditActions, type AuditAction } from './audit-actions.ts';
 import {
   findAuditRows,
   findVisibleAuditRows,
+  hasReached,
   planForFilters,
   type AuditConditions,
   type AuditPosition,
@@ -34,20 +36,29 @@ export interface AuditPage {
   readonly next: AuditPosition | undefined;
 }
 
+/**
+ * @param replica where there is one, the newest rows may not be found yet. `visible` and the ids of `filter` are the primary's
+ */
 export async function searchAudit(
   database: Database,
   visible: AuditVisibility,
   filter: AuditFilter,
   page: { readonly limit: number; readonly after?: AuditPosition | undefined },
+  replica?: Replica,
 ): Promise<AuditPage> {
   // One more than is shown, to know whether there is a next page.
   const bounds = { after: page.after, limit: page.limit + 1 };
-  const found = await database.transaction(async (queryer) => {
+  const find = async (queryer: Queryer): Promise<AuditRecord[]> => {
     await planForFilters(queryer);
     return visible.all === true
       ? findAuditRows(queryer, filter, bounds)
       : findVisibleAuditRows(queryer, visible, filter, bounds);
-  });
+  };
+  // The page before may be the primary's, or another replica's: from one that is further behind, the rows between would be missed.
+  const findFromThere = async (queryer: Queryer): Promise<AuditRecord[] | undefined> =>
+    page.after === undefined || (await hasReached(queryer, page.after)) ? find(queryer) : undefined;
+  const known = await replica?.read((reader) => reader.transaction(findFromThere));
+  const found = known ?? (await database.transaction(find));
   const records = found.slice(0, page.limit);
   return { records, next: found.length > page.limit ? records.at(-1) : undefined };
 }

@@ -1,6 +1,6 @@
 /** Repositories: created with their first content, listed from their first manifest on, visible to whom they are visible. */
 import { foundOrganization, isAdministrator } from '../access/organizations.ts';
-import type { Subject, Visibility } from '../access/policy.ts';
+import type { Visibility } from '../access/policy.ts';
 import type { Database, Queryer } from '../database/pool.ts';
 import type { Actor } from '../events/actor.ts';
 import { recordAudit } from '../events/audit.ts';
@@ -10,7 +10,6 @@ import { namespaceOf, type RepositoryName } from '../oci/reference.ts';
 import {
   findName,
   insertRepository,
-  listVisible,
   lockRepository,
   shareRepository,
   updateVisibility,
@@ -30,8 +29,6 @@ export interface Repositories {
   nameOf(repositoryId: number): Promise<RepositoryName | undefined>;
   /** Changes who may see a repository. @throws RegistryError `nameUnknown` when it is gone */
   setVisibility(queryer: Queryer, repositoryId: number, visibility: Visibility, actor: Actor): Promise<void>;
-  /** Names behind `last` that the subject may see, in byte order. */
-  list(subject: Subject, last: string, limit: number): Promise<string[]>;
 }
 
 export function createRepositories(database: Database, defaultVisibility: Visibility): Repositories {
@@ -94,6 +91,5 @@ export function createRepositories(database: Database, defaultVisibility: Visibi
         outcome: 'done',
       });
     },
-    list: (subject, last, limit) => listVisible(database, subject, last, limit),
   };
 }

@@ -110,6 +110,11 @@ export async function planForFilters(queryer: Queryer): Promise<void> {
   await queryer.query("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)");
 }
 
+/** Whether a replica has come as far as to where a page ended: whatever was written before that is there, too. */
+export async function hasReached(queryer: Queryer, { at }: AuditPosition): Promise<boolean> {
+  return (await queryer.query('SELECT 1 FROM audit_log WHERE at >= $1 LIMIT 1', [at])).length > 0;
+}
+
 /** All rows that the filter lets through. */
 export async function findAuditRows(queryer: Queryer, filter: AuditConditions, bounds: Bounds): Promise<AuditRecord[]> {
   const { actions, who, namespaceId, repositoryId } = filter;

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { auditPlace, auditVisibility } from '../../access/audit.ts';
 import type { Database, Queryer } from '../../database/pool.ts';
+import type { Replica } from '../../database/replica.ts';
 import { recordAudit } from '../../events/audit.ts';
 import { exportAudit } from '../../events/audit-export.ts';
 import {
@@ -75,7 +76,12 @@ const shared = {
   effect: 'reads',
 } as const;
 
-export function auditOperations({ database }: { readonly database: Database }): readonly Operation[] {
+interface AuditParts {
+  readonly database: Database;
+  readonly replica: Replica | undefined;
+}
+
+export function auditOperations({ database, replica }: AuditParts): readonly Operation[] {
   return [
     defineOperation({
       ...shared,
@@ -89,7 +95,8 @@ export function auditOperations({ database }: { readonly database: Database }): 
         const { visible, filter } = await readFilter(queryer, caller, query);
         const [at, id] = query.cursor ?? [];
         const after = at === undefined || id === undefined ? undefined : { at: new Date(at), id };
-        const { records, next } = await searchAudit(database, visible, filter, { limit: query.limit, after });
+        const page = { limit: query.limit, after };
+        const { records, next } = await searchAudit(database, visible, filter, page, replica);
         return {
           status: 200,
           body: { items: records.map(bodyOf) },
@@ -111,7 +118,7 @@ export function auditOperations({ database }: { readonly database: Database }): 
         const { format, ...asked } = query;
         async function* pieces(): AsyncGenerator<string> {
           await recordAudit(queryer, actor, { action: 'audit.export', target: format, after: asked, outcome: 'done' });
-          yield* exportAudit(database, visible, filter, format);
+          yield* exportAudit(database, visible, filter, format, replica);
         }
         return {
           status: 200,

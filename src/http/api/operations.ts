@@ -5,6 +5,7 @@ import type { Lookup } from '../../access/lookup.ts';
 import type { Proofs } from '../../access/proofs.ts';
 import type { Config } from '../../config/config.ts';
 import type { Database } from '../../database/pool.ts';
+import type { Replica } from '../../database/replica.ts';
 import type { Repositories } from '../../registry/repositories.ts';
 import { accountOperations } from './account.ts';
 import { auditOperations } from './audit.ts';
@@ -30,6 +31,7 @@ import type { Operation } from './operation.ts';
 export interface ApiParts {
   readonly config: Config;
   readonly database: Database;
+  readonly replica: Replica | undefined;
   readonly lookup: Lookup;
   readonly repositories: Repositories;
   readonly rateLimits: RateLimits;
@@ -37,7 +39,7 @@ export interface ApiParts {
 }
 
 export function apiOperations(parts: ApiParts): readonly Operation[] {
-  const { config, database, lookup, repositories, rateLimits, proofs } = parts;
+  const { config, database, replica, lookup, repositories, rateLimits, proofs } = parts;
   const { registration, sessionTtlHours: ttlHours, gcReviewDelayHours: reviewDelayHours } = config;
   const site = siteOf(config);
   return [
@@ -54,7 +56,7 @@ export function apiOperations(parts: ApiParts): readonly Operation[] {
     ...robotOperations(lookup, config.tokens),
     ...signingKeyOperations(),
     ...storageHoldOperations(),
-    ...auditOperations({ database }),
+    ...auditOperations({ database, replica }),
     ...namespaceOperations(config),
     ...memberOperations(),
     ...teamOperations(),

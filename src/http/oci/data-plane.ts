@@ -12,6 +12,7 @@ import type { DeniedRecorder } from '../../events/denied.ts';
 import { RegistryError } from '../../oci/errors.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 import type { Blobs } from '../../registry/blobs.ts';
+import type { Catalog } from '../../registry/catalog.ts';
 import type { Listings } from '../../registry/listings.ts';
 import type { Manifests } from '../../registry/manifests.ts';
 import type { PushManifest } from '../../registry/push-manifest.ts';
@@ -28,6 +29,7 @@ export interface DataPlane {
   readonly manifests: Manifests;
   readonly pushManifest: PushManifest;
   readonly listings: Listings;
+  readonly catalog: Catalog;
   readonly rateLimits: RateLimits;
   /** Told of changes that were not let happen. */
   readonly denied: DeniedRecorder;

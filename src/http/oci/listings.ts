@@ -82,7 +82,7 @@ export async function listCatalog(plane: DataPlane, exchange: Exchange): Promise
   const limit = pageSize(exchange.query, plane.limits.pageSizeMax);
   const last = parameter(exchange.query, 'last') ?? '';
   const subject = await subjectOfCatalog(plane, exchange);
-  const names = limit === 0 ? [] : await plane.repositories.list(subject, withoutNul(last), limit + 1);
+  const names = limit === 0 ? [] : await plane.catalog.list(subject, withoutNul(last), limit + 1);
   const page = names.slice(0, limit);
   const link =
     names.length > limit ? nextLink(exchange, addressOf.catalog, { n: String(limit), last: page.at(-1)! }) : {};

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../../../test/support/database.ts';
 import { inWorld, randomSubjects, randomWorld } from '../../../test/support/random-access.ts';
 import { createDatabase, type Database } from '../../database/pool.ts';
-import { listVisible } from './repositories.ts';
+import { filterVisible, listVisible } from './repositories.ts';
 
 let facts: TestDatabase;
 let database: Database;
@@ -16,7 +16,7 @@ afterAll(async () => {
   await facts.drop();
 });
 
-test('the catalog lists exactly what the decision lets somebody pull, page by page', async () => {
+test('the catalog lists exactly what the decision lets somebody pull, page by page, and of what it is asked about as much', async () => {
   await fc.assert(
     fc.asyncProperty(randomWorld, randomSubjects, fc.integer({ min: 1, max: 4 }), (world, subjects, limit) =>
       inWorld(database, world, async (queryer, { repositories, subjectOf, mayPull }) => {
@@ -29,7 +29,10 @@ test('the catalog lists exactly what the decision lets somebody pull, page by pa
             more = page.length === limit;
           }
           const allowed = repositories.filter((repository, at) => repository.listed && mayPull(each, at));
-          expect(listed).toEqual(allowed.map(({ name }) => name).toSorted());
+          const names = allowed.map(({ name }) => name).toSorted();
+          expect(listed).toEqual(names);
+          const asked = ['none/none', ...repositories.map(({ name }) => name)];
+          expect(await filterVisible(queryer, subjectOf(each), asked)).toEqual(names);
         }
       }),
     ),

@@ -1,6 +1,12 @@
 /** Repositories: named places for manifests, and links to blobs. */
 import type { Subject, Visibility } from '../../access/policy.ts';
-import { coveredBy, coveredNames, readerNames, readerParameters } from '../../access/sql/readable.ts';
+import {
+  coveredBy,
+  coveredNames,
+  readableCondition,
+  readerNames,
+  readerParameters,
+} from '../../access/sql/readable.ts';
 import type { Queryer } from '../../database/pool.ts';
 import type { RepositoryName } from '../../oci/reference.ts';
 
@@ -153,6 +159,17 @@ export async function listVisible(queryer: Queryer, subject: Subject, last: stri
         WHERE r.id = ${reader.robotRepositoryId} AND r.namespace_id = ${reader.robotNamespaceId} AND ${page} AND ${reader.covered})
      ) visible ORDER BY name LIMIT $2`,
     [last, limit, ...readerParameters(subject)],
+  );
+  return rows.map((row) => row.name);
+}
+
+/** Those of these repositories that are there and listed, and that the subject may pull; in byte order. */
+export async function filterVisible(queryer: Queryer, subject: Subject, names: readonly string[]): Promise<string[]> {
+  const rows = await queryer.query<{ name: string }>(
+    `SELECT found.name FROM unnest($1::text[]) AS asked (name) CROSS JOIN LATERAL (
+       SELECT name FROM repositories r WHERE r.name = asked.name AND ${listed} AND ${readableCondition(2)} OFFSET 0
+     ) found ORDER BY found.name`,
+    [names, ...readerParameters(subject)],
   );
   return rows.map((row) => row.name);
 }
