@@ -1,6 +1,6 @@
 /**
  * What docker-compose.yml starts, as processes of this machine: its two Berths with their settings, its S3 server by its
- * command, nginx with its file. Only addresses and folders differ.
+ * command, nginx with its file, and the PostgreSQL of Debian. Only addresses and folders differ.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { digestOf } from '../../src/oci/digest.ts';
 import { spawnBerth, type BerthProcess } from '../support/berth.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { noDebianPostgres, startDebianPostgres, type DebianPostgres } from '../support/debian-postgres.ts';
 import { callerOf, until } from '../support/faults.ts';
 import { startNginx, type Nginx } from '../support/nginx.ts';
 import { freePort } from '../support/ports.ts';
@@ -21,7 +21,7 @@ import { writeLayout } from '../support/tools-layout.ts';
 import { noVersitygw } from '../support/s3-server.ts';
 
 const root = path.resolve(import.meta.dirname, '../..');
-const reason = whyNot('nginx', 'setpriv', 'skopeo', 'tar') ?? noVersitygw;
+const reason = whyNot('nginx', 'setpriv', 'skopeo', 'tar') ?? noVersitygw ?? noDebianPostgres;
 
 interface Service {
   readonly environment: Readonly<Record<string, string>>;
@@ -32,7 +32,7 @@ interface Service {
 describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml', reason), () => {
   let services: Readonly<Record<string, Service>>;
   let work: Awaited<ReturnType<typeof temporaryFolder>>;
-  let facts: TestDatabase;
+  let postgres: DebianPostgres;
   let s3: ChildProcess;
   let s3Port: number;
   let berths: readonly BerthProcess[] = [];
@@ -51,15 +51,12 @@ describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml
       .replaceAll('$$', '$');
 
   beforeAll(async () => {
-    [work, facts, s3Port] = await Promise.all([
-      temporaryFolder('topology'),
-      createTestDatabase({ migrated: false }),
-      freePort(),
-    ]);
+    [work, postgres, s3Port] = await Promise.all([temporaryFolder('topology'), startDebianPostgres(), freePort()]);
+    await postgres.createDatabase('berth');
     const file = await readFile(path.join(root, 'docker-compose.yml'), 'utf8');
     ({ services } = parse(file, { merge: true }) as { services: Readonly<Record<string, Service>> });
     await runOk('sh', [path.join(root, 'deploy/make-secrets.sh'), within('secrets')]);
-    await writeFile(within('secrets/database_url'), facts.url);
+    await writeFile(within('secrets/database_url'), postgres.url('berth'));
     password = (await readFile(within('secrets/admin_password'), 'utf8')).trim();
     s3 = await startS3(services['s3']!);
     // Both at once, and nothing has been there before: the first start of a person.
@@ -74,7 +71,7 @@ describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml
       s3.kill('SIGTERM');
       await ended;
     }
-    await facts?.drop();
+    await postgres?.stop();
     await work?.remove();
   });
 
