@@ -211,6 +211,7 @@ describe('what the primary is to be asked instead', () => {
   test('is a statement that is in the way of what has to be replayed', async () => {
     const { primary, replica } = facts;
     await primary.database.query('CREATE TABLE held AS SELECT 1 AS n');
+    await replica.conflicts('end');
     await replica.caughtUp();
     const read = open().read((reader) =>
       reader.transaction((queryer) => queryer.query('SELECT pg_sleep(60) FROM held')),
@@ -220,6 +221,7 @@ describe('what the primary is to be asked instead', () => {
     await primary.database.query('DROP TABLE held');
     expect(await read).toBeUndefined();
     expect(reasons).toEqual([expect.stringContaining('conflict with recovery')]);
+    await replica.conflicts('wait');
   });
 
   test('is one about a table that has not arrived', async () => {

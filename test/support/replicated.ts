@@ -23,6 +23,8 @@ export interface Replicated {
     /** Holds it where the primary is now: it goes on receiving, and shows nothing of it. */
     pause(): Promise<void>;
     resume(): Promise<void>;
+    /** From now on it ends at once, or (as at first) never, what is in the way of what it replays. */
+    conflicts(how: 'end' | 'wait'): Promise<void>;
     /** As `kill -9`. */
     kill(): Promise<void>;
     /** Starts it again; it is not paused. */
@@ -96,12 +98,14 @@ async function copyCluster(from: string, to: string, primary: EmbeddedConnection
     path.join(to, 'postgres', 'postgresql.auto.conf'),
     `primary_conninfo = 'host=${primary.host} port=${primary.port} user=${primary.user}'
 wal_retrieve_retry_interval = '50ms'
-max_standby_streaming_delay = 0
+max_standby_streaming_delay = -1
 `,
   );
 }
 
-function holdOf(primary: Database, replica: Database): Pick<Replicated['replica'], 'caughtUp' | 'pause' | 'resume'> {
+type Hold = Pick<Replicated['replica'], 'caughtUp' | 'pause' | 'resume' | 'conflicts'>;
+
+function holdOf(primary: Database, replica: Database): Hold {
   const one = async (from: Database, expression: string, values: unknown[] = []): Promise<unknown> =>
     (await from.query<{ value: unknown }>(`SELECT ${expression} AS value`, values))[0]!.value;
   const caughtUp = async (): Promise<void> => {
@@ -123,6 +127,13 @@ function holdOf(primary: Database, replica: Database): Pick<Replicated['replica'
     async resume() {
       await replica.query('SELECT pg_wal_replay_resume()');
       await caughtUp();
+    },
+    async conflicts(how) {
+      const wanted = how === 'end' ? '0' : '-1';
+      await replica.query(`ALTER SYSTEM SET max_standby_streaming_delay = ${wanted}`);
+      await replica.query('SELECT pg_reload_conf()');
+      const setting = `current_setting('max_standby_streaming_delay')`;
+      await vi.waitFor(async () => expect(await one(replica, setting)).toBe(wanted), patience);
     },
   };
 }
