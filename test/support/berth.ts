@@ -80,12 +80,17 @@ function environmentOf(databaseUrl: string, dataDir: string): Record<string, str
   };
 }
 
-/** What `npm start` of this tree tells Node: a process under test or measurement is started the same way. */
-async function nodeArguments(root: string): Promise<string[]> {
+/** What `npm start` of a tree tells Node: a process under test or measurement is started the same way. */
+async function startOf(root: string): Promise<{ args: readonly string[]; env: Record<string, string> }> {
   const { scripts } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as {
     scripts: { start: string };
   };
-  return scripts.start.split(' ').filter((word) => word.startsWith('--'));
+  const words = scripts.start.split(' ');
+  const env = words.filter((word) => /^\w+=/.test(word)).map((word) => word.split('=') as [string, string]);
+  return {
+    args: words.filter((word) => word.startsWith('--')),
+    env: { NODE_COMPILE_CACHE: path.join(root, 'node_modules/.cache/compiled'), ...Object.fromEntries(env) },
+  };
 }
 
 const thisTree = path.resolve(import.meta.dirname, '../..');
@@ -107,8 +112,10 @@ export interface BerthProcess {
  * @param root another working tree, to run its code
  */
 export async function spawnBerth(settings: Record<string, string>, root = thisTree): Promise<BerthProcess> {
-  const args = [...(await nodeArguments(root)), path.join(root, 'src/main.ts'), 'serve'];
+  const start = await startOf(root);
+  const args = [...start.args, path.join(root, 'src/main.ts'), 'serve'];
   const env = {
+    ...start.env,
     BERTH_LISTEN: '127.0.0.1:0',
     BERTH_ADMIN_USERNAME: admin.username,
     BERTH_ADMIN_PASSWORD: admin.password,
