@@ -1,6 +1,7 @@
 /** https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-blobs */
 import type { Readable } from 'node:stream';
 import type { Caller } from '../../access/caller.ts';
+import type { Standing } from '../../access/lookup.ts';
 import { decide, type Subject } from '../../access/policy.ts';
 import { digestAlgorithm, parseDigest, parseDigestAlgorithm, type Digest } from '../../oci/digest.ts';
 import { RegistryError } from '../../oci/errors.ts';
@@ -103,15 +104,38 @@ export async function completeUpload(
 ): Promise<void> {
   const name = parseRepositoryName(route.name);
   const digest = digestParameter(exchange.query, 'digest');
-  const { actor } = await authorize(plane, exchange, name, 'push');
+  const { caller, standing, actor } = await authorize(plane, exchange, name, 'push');
   if (digest === null)
     throw new RegistryError('digestInvalid', {
       message: 'the closing PUT needs the digest of the whole blob as the parameter digest',
     });
+  const id = parseUploadId(route.id);
+  const chunk = chunkOf(exchange);
   await answeringRanges(exchange, name, async () => {
-    await plane.uploads.complete(parseUploadId(route.id), { name, digest, actor }, chunkOf(exchange));
+    try {
+      await plane.uploads.complete(id, { name, digest, actor }, chunk);
+    } catch (error) {
+      const isGone = error instanceof RegistryError && error.kind === 'uploadUnknown';
+      if (!isGone || chunk.body !== null || !(await hasBlob(plane, caller, standing, name, digest))) throw error;
+    }
     created(exchange, name, digest);
   });
+}
+
+/**
+ * A PUT without bytes may come again, from a proxy or a client that never heard the answer, for its sender died: then the
+ * session is gone and the blob is there. Docker gives an image's configuration up that is not answered as the first time.
+ * Nobody is told more than a HEAD of the blob tells.
+ */
+async function hasBlob(
+  plane: DataPlane,
+  caller: Caller,
+  { subject, facts, repositoryId }: Standing,
+  name: RepositoryName,
+  digest: Digest,
+): Promise<boolean> {
+  if (decide(subject, caller.scopes, name, 'pull', facts).outcome !== 'allowed') return false;
+  return repositoryId !== null && plane.blobs.isLinked(repositoryId, digest);
 }
 
 /** DELETE: forgets an upload. */
