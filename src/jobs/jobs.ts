@@ -9,6 +9,7 @@ import { defaultLimits, type DatabaseLimits } from '../database/pool.ts';
 import { createServers, type Connection } from '../database/servers.ts';
 import { createWorkerPool, type WorkerPool } from '../database/worker-pool.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { freeJobsOfDeadRunners, markAlive, type Asked } from './dead-runners.ts';
 import { createRunnerLogger } from './runner-log.ts';
 import type { Task } from './tasks.ts';
 
@@ -122,16 +123,18 @@ interface RunParts {
  * the database is away; so the first fault of the queue ends it. A failing task is none: it is tried again by the queue.
  * @throws what ended it, unless that was the signal
  */
-async function runUntil(
-  signal: AbortSignal,
-  { connections, tasks, logger, onStarted, onNamed }: RunParts,
-): Promise<void> {
+async function runUntil(signal: AbortSignal, parts: RunParts): Promise<void> {
+  const { connections, logger, onStarted, onNamed } = parts;
+  const tasks = [...parts.tasks, freeingTask(connections, logger)];
   const { parseCronItems, run } = await import('graphile-worker');
   const over = Promise.withResolvers<void>();
   over.promise.catch(() => undefined);
   const events = new EventEmitter();
   events.on('worker:getJob:error', ({ error }: { error: unknown }) => over.reject(error));
   events.on('pool:create', ({ workerPool }: { workerPool: { id: string } }) => onNamed(workerPool.id));
+  events.on('pool:listen:success', ({ workerPool, client }: { workerPool: { id: string }; client: Asked }) => {
+    markAlive(client, workerPool.id).catch(over.reject);
+  });
   events.once('worker:getJob:empty', onStarted);
   events.once('job:start', onStarted);
   const runner = await run({
@@ -159,6 +162,16 @@ async function runUntil(
     await runner.promise.catch(() => undefined);
   }
 }
+
+/** What each of them does for the others. */
+const freeingTask = ({ pool }: WorkerPool, logger: Logger): Task => ({
+  name: 'free-jobs',
+  schedule: '* * * * *',
+  async run() {
+    const count = await freeJobsOfDeadRunners(pool, schema);
+    if (count > 0) logger.warn({ count }, 'processes ended in the middle of background work; it is done again');
+  },
+});
 
 function taskOf(work: Task['run'], signal: AbortSignal): RunnerTask {
   return (payload, { job }) => work(signal, { payload, lastTry: job.attempts >= job.max_attempts });

@@ -36,6 +36,7 @@ describe('a running Berth', () => {
       expect(rows.map((row) => row.identifier)).toEqual([
         'delete-objects',
         'expire-audit-log',
+        'free-jobs',
         'sweep-abandoned-uploads',
         'sweep-expired-uploads',
         'sweep-idempotency-keys',
