@@ -187,12 +187,12 @@ const settings = {
   BERTH_RATE_LIMIT_STORE: {
     type: value.choice('memory', 'postgres'),
     default: 'memory',
-    doc: 'Where the counters of all limits below are kept: in the memory of each process, each for itself, or in PostgreSQL for all processes together.',
+    doc: 'Where the counters of all limits below are kept: in the memory of each process, so that each lets through as much as is allowed, or in PostgreSQL for all processes together. Pulls are counted in memory in any case; with `postgres` the processes tell each other every other second, so that a few more may get through.',
   },
   BERTH_RATE_LIMIT_SIGN_INS_PER_ADDRESS_PER_MINUTE: {
     type: value.wholeNumber(0, 1_000_000),
     default: '300',
-    doc: 'How many passwords of one address (IPv6: one /64) are verified in a minute; more is answered 429. A password that was verified within the last minute does not count again. 0: no limit. Behind a proxy, set `BERTH_TRUSTED_PROXIES`, or everybody has its address.',
+    doc: 'How many passwords of one address (IPv6: one /64) are verified in a minute; more is answered 429. One that the same process verified within the last minute does not count again. 0: no limit. Behind a proxy, set `BERTH_TRUSTED_PROXIES`, or everybody has its address.',
   },
   BERTH_RATE_LIMIT_SIGN_INS_PER_ACCOUNT_PER_MINUTE: {
     type: value.wholeNumber(0, 1_000_000),

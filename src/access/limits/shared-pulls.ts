@@ -1,6 +1,6 @@
 /**
- * Pulls of all processes together. Each counts in its own memory and tells the others through `rate_limits` every few
- * seconds, in one statement for all that was pulled meanwhile.
+ * Pulls of all processes together. Each counts in its own memory and tells the others through `rate_limits` every other
+ * second, in one statement for all that was pulled meanwhile.
  *
  * So the limit is not exact: a process that has just met an address knows nothing of what it pulled elsewhere until its next
  * exchange. An address can have at most the limit, and what it manages to pull within `exchangeMs` from each process. What
@@ -11,7 +11,7 @@ import type { Logger } from '../../telemetry/logger.ts';
 import { addPoints } from './sql/rate-limits.ts';
 import { memoryKeysMax, type BoundedMemory } from './windows.ts';
 
-const exchangeMs = 5000;
+const exchangeMs = 2000;
 
 export interface SharedPulls {
   /** One more was counted, in a window that ends in so many seconds. */
