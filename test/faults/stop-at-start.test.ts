@@ -5,7 +5,7 @@ import { open, readdir, readFile, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import pg from 'pg';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { until } from '../support/faults.ts';
 import { run, runOk, temporaryFolder, titled } from '../support/tools.ts';
@@ -19,12 +19,15 @@ let data: Awaited<ReturnType<typeof temporaryFolder>>;
 let facts: TestDatabase;
 const started: ChildProcess[] = [];
 
+beforeAll(async () => {
+  facts = await createTestDatabase();
+});
+afterAll(() => facts.drop());
 beforeEach(async () => {
-  [facts, data] = await Promise.all([createTestDatabase(), temporaryFolder('stop')]);
+  data = await temporaryFolder('stop');
 });
 afterEach(async () => {
   for (const child of started.splice(0)) if (child.exitCode === null) child.kill('SIGKILL');
-  await facts.drop();
   await data.remove();
 });
 
@@ -53,28 +56,25 @@ async function expectGoodEnd({ ended }: Started): Promise<void> {
   const said = stderr.split('\n').filter((line) => line !== '');
   expect({ code, stdout }).toEqual({ code: 0, stdout: '' });
   const lines = said.map((line) => JSON.parse(line) as { level: string; msg: string });
-  expect(lines.filter(({ level }) => level !== 'info')).toEqual([]);
+  expect(lines.filter(({ level }) => level === 'error' || level === 'fatal')).toEqual([]);
   expect(lines.at(-1)?.msg).toBe('stopped before it was ready');
   // Whoever worked on it is gone, and so are the workers.
   expect(await processesOf(data.folder)).toEqual([]);
 }
 
-describe('waiting for another process that migrates', () => {
-  let other: pg.Client;
-  beforeEach(async () => {
-    other = new pg.Client(facts.connection);
-    await other.connect();
+test('while it waits for another process that migrates', async () => {
+  const other = new pg.Client(facts.connection);
+  await other.connect();
+  try {
     await other.query('SELECT pg_advisory_lock(1650815604, 1835624306)');
-  });
-  afterEach(() => other.end());
-
-  test.for([1, 2])('with %i workers', async (workers) => {
-    const berth = serve({ BERTH_DATABASE_URL: facts.url, BERTH_WORKERS: String(workers) });
+    const berth = serve({ BERTH_DATABASE_URL: facts.url });
     const waiting = `SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()`;
     await until(async () => (await other.query(waiting)).rows.length > 0);
     berth.child.kill('SIGTERM');
     await expectGoodEnd(berth);
-  });
+  } finally {
+    await other.end();
+  }
 });
 
 describe('with a PostgreSQL of its own', () => {
