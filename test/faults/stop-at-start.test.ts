@@ -12,7 +12,7 @@ import { run, runOk, temporaryFolder, titled } from '../support/tools.ts';
 
 const main = path.resolve(import.meta.dirname, '../../src/main.ts');
 /** As the first process of a container: a signal that it has no ear for does not reach it. */
-const alone = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
+const alone = ['unshare', '--pid', '--fork', '--kill-child'];
 const reason = await whyNotAlone();
 
 let data: Awaited<ReturnType<typeof temporaryFolder>>;
