@@ -1,5 +1,6 @@
 /** The files that an operator takes, held against what reads them: compose, systemd, Kubernetes, and Berth's settings. */
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { BlockList } from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -100,6 +101,18 @@ describe.skipIf(noCompose !== undefined)(titled('compose', noCompose), () => {
   });
 });
 
+test('no address that docker-compose.yml gives to a service is one that Docker may give to another', async () => {
+  const { services, networks } = parse(await readFile(inRoot('docker-compose.yml'), 'utf8'), {
+    merge: true,
+  }) as Compose;
+  const fixed = Object.values(services).flatMap((service) => service.networks?.default.ipv4_address ?? []);
+  expect(new Set(fixed).size).toBe(3);
+  const given = new BlockList();
+  const [address, bits] = networks.default.ipam.config[0]!.ip_range.split('/');
+  given.addSubnet(address!, Number(bits));
+  expect(fixed.filter((each) => given.check(each))).toEqual([]);
+});
+
 const noAnalyze = whyWithout('systemd-analyze');
 
 describe.skipIf(noAnalyze !== undefined)(titled('the systemd unit', noAnalyze), () => {
@@ -163,6 +176,11 @@ describe.skipIf(noValidate !== undefined)(titled('the Kubernetes manifests', noV
     expect(named.toSorted()).toEqual(manifests.filter((name) => !name.includes('example')).toSorted());
   });
 });
+
+interface Compose {
+  readonly services: Readonly<Record<string, { networks?: { default: { ipv4_address: string } } }>>;
+  readonly networks: { readonly default: { readonly ipam: { readonly config: readonly { ip_range: string }[] } } };
+}
 
 interface Deployment {
   readonly spec: {

@@ -81,8 +81,8 @@ describe.skipIf(reason !== undefined)(titled('the topology of docker-compose.yml
     await mkdir(within('objects'));
     const [program, ...args] = entrypoint.map(here);
     // Ends with the test, however that ends.
-    const words = ['--pdeathsig', 'KILL', '--', program!, ...args];
-    const child = spawn('setpriv', words, { env, stdio: ['ignore', 'ignore', 'ignore'] });
+    const words = ['setpriv', '--pdeathsig', 'KILL', '--', program!, ...args];
+    const child = spawn(words[0]!, words.slice(1), { env, stdio: ['ignore', 'ignore', 'ignore'] });
     await until(async () => child.exitCode !== null || (await isHealthy()));
     return child;
   }
