@@ -3,13 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { addAccount } from '../../src/access/accounts.ts';
-import { commandLine } from '../../src/access/actor.ts';
 import { digestOf } from '../../src/oci/digest.ts';
+import { clientOfPair, type PairClient } from '../support/alternating-client.ts';
 import { startPair, type Asked, type Pair } from '../support/alternating.ts';
 import type { Login } from '../support/berth.ts';
 import { closing, slowRequest, until, type Answer } from '../support/faults.ts';
-import { makeImage, type TestImage } from '../support/images.ts';
 import { noS3Server } from '../support/s3-server.ts';
 import { startMailServer, type TestMailServer } from '../support/smtp.ts';
 import { titled, whyNot } from '../support/tools.ts';
@@ -32,7 +30,7 @@ const limits = {
 describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reason), () => {
   let smtp: TestMailServer;
   let pair: Pair;
-  let image: TestImage;
+  let client: PairClient;
   const ask = (target: string, asked?: Asked): Promise<Answer> => pair.ask(target, asked);
 
   beforeAll(async () => {
@@ -52,61 +50,13 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
       BERTH_RATE_LIMIT_ANONYMOUS_PULLS_PER_6_HOURS: String(limits.anonymousPulls),
       BERTH_RATE_LIMIT_ACCOUNT_PULLS_PER_6_HOURS: String(limits.accountPulls),
     });
-    image = makeImage();
-    await pushImage('acme/app', pair.admin);
+    client = clientOfPair(pair);
+    await client.pushImage('acme/app', pair.admin);
   });
   afterAll(async () => {
     await pair?.stop();
     await smtp?.close();
   });
-
-  /** An address that nobody else asks from. */
-  let addresses = 0;
-  const newAddress = (): string => `127.1.${Math.floor((addresses += 1) / 200)}.${(addresses % 200) + 1}`;
-
-  async function addUser(username: string): Promise<Login> {
-    const login = { username, password: `password of ${username}` };
-    await addAccount(pair.database, { ...login, admin: false }, commandLine('test'));
-    return login;
-  }
-
-  async function expectAnswer(status: number, target: string, asked?: Asked): Promise<Answer> {
-    const answer = await ask(target, asked);
-    expect({ target, status: answer.status }, answer.body.toString()).toEqual({ target, status });
-    return answer;
-  }
-
-  async function openSession(name: string, who: Login = pair.admin, from = '127.0.0.1'): Promise<string> {
-    const opened = await expectAnswer(202, `/v2/${name}/blobs/uploads/`, { method: 'POST', who, from });
-    return new URL(opened.headers.get('location')!).pathname;
-  }
-
-  async function pushBlobs(name: string, who: Login, from?: string): Promise<void> {
-    for (const { bytes, digest } of [image.config, ...image.layers]) {
-      const session = await openSession(name, who, from);
-      await expectAnswer(201, closing(session, digest), { method: 'PUT', body: bytes, who, ...(from && { from }) });
-    }
-  }
-
-  const pushManifest = (name: string, tag: string, who: Login, from = '127.0.0.1'): Promise<Answer> =>
-    ask(`/v2/${name}/manifests/${tag}`, {
-      method: 'PUT',
-      body: image.bytes,
-      headers: { 'content-type': image.mediaType },
-      who,
-      from,
-    });
-
-  async function pushImage(name: string, who: Login): Promise<void> {
-    await pushBlobs(name, who);
-    expect((await pushManifest(name, 'v1', who)).status).toBe(201);
-  }
-
-  const tokenFor = async (who: Asked['who'], name: string, from?: string): Promise<string> => {
-    const asked = { ...(who !== undefined && { who }), ...(from && { from }) };
-    const answer = await expectAnswer(200, `/auth/token?service=berth&scope=repository:${name}:pull`, asked);
-    return (JSON.parse(answer.body.toString()) as { token: string }).token;
-  };
 
   test('both migrated the empty database on which they were started at once, each file once', async () => {
     const ran = pair.starts.flat().flatMap(({ msg }) => /^migrated the database: (.*)$/.exec(String(msg))?.[1] ?? []);
@@ -123,11 +73,11 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
       await pair.untilBoth({ msg: 'answered', method: 'PATCH', url: session, status: 202 }, async () => {
         const chunk = nextChunk();
         const headers = { 'content-range': `${at}-${at + chunk.length - 1}` };
-        const answer = await expectAnswer(202, session, { method: 'PATCH', body: chunk, headers });
+        const answer = await client.expectAnswer(202, session, { method: 'PATCH', body: chunk, headers });
         sent.push(chunk);
         at += chunk.length;
         // Two questions: with one, by strict turns, all chunks would come to the same process.
-        for (const each of [answer, await expectAnswer(204, session), await expectAnswer(204, session)])
+        for (const each of [answer, await client.expectAnswer(204, session), await client.expectAnswer(204, session)])
           expect(each.headers.get('range')).toBe(`0-${at - 1}`);
         return answer;
       });
@@ -144,17 +94,17 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
       ['small chunks, which are kept until there is a part', 300_000],
       ['large ones of several parts', 10 * mib + 1],
     ] as const)('in %s, goes on at either, and is closed by either', async ([, size]) => {
-      const session = await openSession(name);
+      const session = await client.openSession(name);
       const whole = await send(session, () => Buffer.alloc(size, randomBytes(64)));
       const last = randomBytes(1000);
       const all = Buffer.concat([whole, last]);
-      await expectAnswer(201, closing(session, digestOf(all)), { method: 'PUT', body: last });
+      await client.expectAnswer(201, closing(session, digestOf(all)), { method: 'PUT', body: last });
       await expectBlob(all);
     });
 
     test('that one writes to is left alone by the other, whose chunk waits for its turn', async () => {
       const [first, second] = [randomBytes(200_000), randomBytes(200_000)];
-      const session = await openSession(name);
+      const session = await client.openSession(name);
       const isLeased = async (): Promise<boolean> =>
         (await pair.database.query('SELECT FROM uploads WHERE id = $1 AND lease IS NOT NULL', [idOf(session)])).length >
         0;
@@ -162,13 +112,13 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
       await until(isLeased);
       const headers = { 'content-range': `${first.length}-${first.length + second.length - 1}` };
       // Goes to the one that has nothing under way.
-      const waiting = expectAnswer(202, session, { method: 'PATCH', body: second, headers });
+      const waiting = client.expectAnswer(202, session, { method: 'PATCH', body: second, headers });
       await writing.send(first.subarray(0, 1000));
       writing.end(first.subarray(1000));
       expect(await writing.outcome).toBe(202);
       await waiting;
       const whole = Buffer.concat([first, second]);
-      await expectAnswer(201, closing(session, digestOf(whole)), { method: 'PUT' });
+      await client.expectAnswer(201, closing(session, digestOf(whole)), { method: 'PUT' });
       await expectBlob(whole);
     });
 
@@ -189,9 +139,10 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
 
     test('by disabling an account is gone at both: its password, and tokens of either', async () => {
       await api('PATCH', '/repositories/acme/app/-', { visibility: 'internal' });
-      const [from, who] = [newAddress(), await addUser('ada')];
+      const [from, who] = [client.newAddress(), await client.addUser('ada')];
       const shown: Asked[] = [{ from, who }];
-      for (let i = 0; i < 2; i += 1) shown.push({ from, who: { bearer: await tokenFor(who, 'acme/app', from) } });
+      for (let i = 0; i < 2; i += 1)
+        shown.push({ from, who: { bearer: await client.tokenFor(who, 'acme/app', from) } });
       for (const asked of shown) await both(200, asked);
       expect((await api('PATCH', '/users/ada', { disabled: true })).status).toBe(200);
       for (const asked of shown) await both(401, asked);
@@ -199,7 +150,7 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
 
     test('by revoking a personal token, or by a new password, is gone at both', async () => {
       await api('PATCH', '/repositories/acme/app/-', { visibility: 'internal' });
-      const [from, who] = [newAddress(), await addUser('bob')];
+      const [from, who] = [client.newAddress(), await client.addUser('bob')];
       const grants = [{ repositories: 'acme/*', actions: ['pull'] }];
       const made = await ask('/api/v1/tokens', { method: 'POST', body: { name: 'ci', grants }, who, from });
       const { id, secret } = JSON.parse(made.body.toString()) as { id: number; secret: string };
@@ -216,21 +167,21 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     });
 
     test('from a member, and by hiding a repository, is gone at both', async () => {
-      const [from, who] = [newAddress(), await addUser('eve')];
+      const [from, who] = [client.newAddress(), await client.addUser('eve')];
       await api('POST', '/namespaces', { name: 'team' });
-      await pushImage('team/app', pair.admin);
+      await client.pushImage('team/app', pair.admin);
       expect((await api('PUT', '/namespaces/team/members/eve', { role: 'reader' })).status).toBe(200);
       const target = '/v2/team/app/manifests/v1';
       const shown = [
         { from, who },
-        { from, who: { bearer: await tokenFor(who, 'team/app', from) } },
+        { from, who: { bearer: await client.tokenFor(who, 'team/app', from) } },
       ];
       for (const asked of shown) await both(200, asked, target);
       expect((await api('DELETE', '/namespaces/team/members/eve')).status).toBe(200);
       for (const asked of shown) await both(404, asked, target);
 
       await api('PATCH', '/repositories/team/app/-', { visibility: 'public' });
-      const anonymous = { from, who: { bearer: await tokenFor(null, 'team/app', from) } };
+      const anonymous = { from, who: { bearer: await client.tokenFor(null, 'team/app', from) } };
       for (const asked of [...shown, anonymous]) await both(200, asked, target);
       expect((await api('PATCH', '/repositories/team/app/-', { visibility: 'private' })).status).toBe(200);
       for (const asked of shown) await both(404, asked, target);
@@ -238,13 +189,13 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     });
 
     test('by revoking a key that signs tokens is gone at both; those of the next key are good', async () => {
-      const from = newAddress();
+      const from = client.newAddress();
       const kidOf = (token: string): string =>
         (JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid: string }).kid;
-      const old = await tokenFor(pair.admin, 'acme/app', from);
+      const old = await client.tokenFor(pair.admin, 'acme/app', from);
       await both(200, { from, who: { bearer: old } });
       expect((await api('POST', '/signing-keys/rotate')).status).toBe(201);
-      const fresh = await Promise.all([1, 2].map(() => tokenFor(pair.admin, 'acme/app', from)));
+      const fresh = await Promise.all([1, 2].map(() => client.tokenFor(pair.admin, 'acme/app', from)));
       for (const token of [old, ...fresh]) await both(200, { from, who: { bearer: token } });
       expect((await api('POST', `/signing-keys/${kidOf(old)}/revoke`)).status).toBe(200);
       await both(401, { from, who: { bearer: old } });
@@ -267,7 +218,7 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     /** Each from an address and an account of its own. */
     const kinds: Record<string, () => Promise<Counted>> = {
       async 'sign-ins of an address'() {
-        const from = newAddress();
+        const from = client.newAddress();
         const limit = limits.signInsPerAddress;
         const refused = { url: '/v2/', client: from, status: 429 };
         return { limit, status: 401, refused, ask: (i) => ask('/v2/', { from, who: nobody(i) }) };
@@ -276,39 +227,39 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
         const limit = limits.signInsPerAccount;
         const who = { username: 'nobody at all', password: 'wrong' };
         const refused = { url: '/v2/?account', status: 429 };
-        return { limit, status: 401, refused, ask: () => ask('/v2/?account', { from: newAddress(), who }) };
+        return { limit, status: 401, refused, ask: () => ask('/v2/?account', { from: client.newAddress(), who }) };
       },
       async 'tokens of an address'() {
-        const from = newAddress();
+        const from = client.newAddress();
         const limit = limits.tokensPerAddress;
         const refused = { msg: 'a token was refused', status: 429, reason: `token requests: ${limit} in` };
         return { limit, status: 200, refused, ask: () => ask('/auth/token', { from, who: null }) };
       },
       async 'tokens of an account'() {
-        const who = await addUser('taker');
+        const who = await client.addUser('taker');
         const limit = limits.tokensPerAccount;
         const refused = { msg: 'a token was refused', status: 429, reason: `token requests: ${limit} in` };
         const target = '/auth/token?service=berth';
-        return { limit, status: 200, refused, ask: () => ask(target, { from: newAddress(), who }) };
+        return { limit, status: 200, refused, ask: () => ask(target, { from: client.newAddress(), who }) };
       },
       async 'requests for mails of an address'() {
-        const from = newAddress();
+        const from = client.newAddress();
         const refused = { operation: 'forgetPassword', client: from, status: 429 };
         const target = '/api/v1/password-resets';
         return { limit: limits.mails, status: 202, refused, ask: () => ask(target, { ...resets, from }) };
       },
       async 'pushes of an address'() {
-        const [from, who] = [newAddress(), await addUser('near')];
-        await pushBlobs('near/app', who, from);
+        const [from, who] = [client.newAddress(), await client.addUser('near')];
+        await client.pushBlobs('near/app', who, from);
         const refused = { method: 'PUT', client: from, status: 429 };
-        const push = (i: number): Promise<Answer> => pushManifest('near/app', `v${i}`, who, from);
+        const push = (i: number): Promise<Answer> => client.pushManifest('near/app', `v${i}`, who, from);
         return { limit: limits.pushesPerAddress, status: 201, refused, ask: push };
       },
       async 'pushes of an account'() {
-        const who = await addUser('far');
-        await pushBlobs('far/app', who, newAddress());
+        const who = await client.addUser('far');
+        await client.pushBlobs('far/app', who, client.newAddress());
         const refused = { method: 'PUT', url: '/v2/far/app', status: 429 };
-        const push = (i: number): Promise<Answer> => pushManifest('far/app', `v${i}`, who, newAddress());
+        const push = (i: number): Promise<Answer> => client.pushManifest('far/app', `v${i}`, who, client.newAddress());
         return { limit: limits.pushesPerAccount, status: 201, refused, ask: push };
       },
     };
@@ -322,7 +273,7 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     });
 
     test('wrong passwords, of which a few are free', async () => {
-      const from = newAddress();
+      const from = client.newAddress();
       const guess = (i: number): Promise<Answer> =>
         ask('/v2/', { from, who: { username: 'guessed', password: `wrong ${i}` } });
       // The fourth closes the door for a second. Each process for itself would let four through, and so eight.
@@ -336,14 +287,14 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     test('pulls, which each tells the other within seconds', async () => {
       await ask('/api/v1/repositories/acme/app/-', { method: 'PATCH', body: { visibility: 'public' } });
       const target = '/v2/acme/app/manifests/v1';
-      const anonymous = { bearer: await tokenFor(null, 'acme/app', newAddress()) };
+      const anonymous = { bearer: await client.tokenFor(null, 'acme/app', client.newAddress()) };
       const kindsOf = [
         { kind: 'pull-address', limit: limits.anonymousPulls, who: anonymous },
-        { kind: 'pull-account', limit: limits.accountPulls, who: await addUser('puller') },
+        { kind: 'pull-account', limit: limits.accountPulls, who: await client.addUser('puller') },
       ];
       await Promise.all(
         kindsOf.map(async ({ kind, limit, who }) => {
-          const from = newAddress();
+          const from = client.newAddress();
           const told = async (pulls: number): Promise<void> =>
             until(async () => {
               const rows = await pair.database.query('SELECT FROM rate_limits WHERE key LIKE $1 AND points >= $2', [
@@ -352,7 +303,7 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
               ]);
               return rows.length > 0;
             });
-          for (let pulls = 0; pulls < limit; pulls += 1) await expectAnswer(200, target, { from, who });
+          for (let pulls = 0; pulls < limit; pulls += 1) await client.expectAnswer(200, target, { from, who });
           await told(limit);
           // Who told first knows nothing of what the other told then, until it has to tell again.
           let more = 0;
@@ -377,7 +328,7 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     test('mails', async () => {
       const to = Array.from({ length: 20 }, (_, i) => `person${i}@hub.example`);
       const invite = (email: string): Promise<Answer> =>
-        expectAnswer(201, '/api/v1/users/invitations', { method: 'POST', body: { email } });
+        client.expectAnswer(201, '/api/v1/users/invitations', { method: 'POST', body: { email } });
       await Promise.all(to.map(invite));
       await done('send_mail');
       const recipients = smtp.mails.flatMap((mail) => mail.recipients).filter((each) => each.startsWith('person'));
@@ -394,8 +345,9 @@ describe.skipIf(reason !== undefined)(titled('two processes behind nginx', reaso
     });
 
     test('uploads that have expired are swept, each by one, and nothing of them is left', async () => {
-      const sessions = await Promise.all(Array.from({ length: 20 }, () => openSession('acme/expired')));
-      for (const session of sessions) await expectAnswer(202, session, { method: 'PATCH', body: randomBytes(1000) });
+      const sessions = await Promise.all(Array.from({ length: 20 }, () => client.openSession('acme/expired')));
+      for (const session of sessions)
+        await client.expectAnswer(202, session, { method: 'PATCH', body: randomBytes(1000) });
       await pair.database.query(`UPDATE uploads SET expires_at = '-infinity' WHERE repository_name = 'acme/expired'`);
       for (const task of ['sweep-expired-uploads', 'delete-objects']) {
         await queue(task);
