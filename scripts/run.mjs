@@ -81,7 +81,7 @@ async function install() {
   const npm = process.env.npm_execpath?.endsWith('npm-cli.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
   // stdout belongs to FILE; npm has nothing to say there but that it is done.
   const end = await run(npm[0], [...npm.slice(1), ...args], ['ignore', 'ignore', 'inherit']);
-  if (end.code === 0) return;
+  if (end.code === 0) return void (await run(chooseNode(), ['scripts/compile.mjs'], 'ignore'));
   if (end.code !== null) process.stderr.write('npm could not install the dependencies; its message is above.\n');
   leave(end);
 }

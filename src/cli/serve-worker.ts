@@ -5,6 +5,7 @@ import { startServing } from '../app.ts';
 import { parseConfig } from '../config/load.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { explain } from './failure.ts';
+import { collectEarly } from './heap.ts';
 import { hearSignals } from './signals.ts';
 import { isOurs, type Order, type ToPrimary, type ToWorker } from './serve-messages.ts';
 
@@ -42,6 +43,7 @@ async function serve({ texts, connection }: Order, stop: AbortSignal): Promise<v
     if (!stop.aborted) throw error;
   });
   if (serving === undefined) return;
+  collectEarly();
   await tell({ berth: 'serving', port: serving.port });
   if (!stop.aborted) await once(stop, 'abort');
   await serving.stop();

@@ -5,6 +5,7 @@ import type { RunningBerth } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import { loadSettings, type LoadedSettings } from '../config/load.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { collectEarly } from './heap.ts';
 import { ServingError } from './serving-error.ts';
 import { untilSignalled } from './signals.ts';
 
@@ -23,6 +24,7 @@ export const serveCommand = (): Command =>
         // What was given up half-way must not keep the process alive.
         process.exit(0);
       }
+      collectEarly();
       process.stdout.write(banner(settings.config, berth));
       const failure = await Promise.race([signalled, berth.failed]);
       if (failure === undefined) logger.info('stopping: no new requests, running ones may end');
