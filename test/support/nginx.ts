@@ -1,7 +1,7 @@
 /** The nginx of Debian with the configuration that Berth ships, deploy/nginx.conf, in front of Berths of a test. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -21,6 +21,8 @@ const temporaryPaths = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 /** @param servers `host:port` of each Berth */
 export async function startNginx(servers: readonly string[]): Promise<Nginx> {
   const { folder, remove } = await temporaryFolder('nginx');
+  // Its workers are somebody else, where it is started by root.
+  await chmod(folder, 0o755);
   const port = await freePort();
   const config = path.join(folder, 'nginx.conf');
   await writeFile(config, adapt(await readFile(shipped, 'utf8'), { servers, port, folder }));
@@ -48,17 +50,18 @@ export async function startNginx(servers: readonly string[]): Promise<Nginx> {
 /** Only addresses and folders differ from what is shipped. @throws Error when what they stand in is not there */
 function adapt(config: string, to: { servers: readonly string[]; port: number; folder: string }): string {
   const folders = temporaryPaths.map((name) => `  ${name}_temp_path ${to.folder}/${name};`).join('\n');
-  const servers = [...config.matchAll(/^ +server (\S+:\d+)\b/gm)].map((match) => match[1]!);
-  if (servers.length !== to.servers.length) throw new Error(`deploy/nginx.conf has ${servers.length} servers`);
+  const servers = new Set([...config.matchAll(/^ +server (\S+:\d+)\b/gm)].map((match) => match[1]!));
+  if (servers.size !== to.servers.length) throw new Error(`deploy/nginx.conf has ${servers.size} servers`);
   const changes: [string, string][] = [
     ['http {\n', `http {\n${folders}\n`],
     ['listen 80;', `listen 127.0.0.1:${to.port};`],
     ['worker_rlimit_nofile 65536;', ''],
-    ...servers.map((server, i): [string, string] => [`server ${server}`, `server ${to.servers[i]!}`]),
+    ['/var/cache/nginx-berth', `${to.folder}/cache`],
+    ...[...servers].map((server, i): [string, string] => [`server ${server}`, `server ${to.servers[i]!}`]),
   ];
   for (const [from, into] of changes) {
     if (!config.includes(from)) throw new Error(`deploy/nginx.conf has no ${from}`);
-    config = config.replace(from, into);
+    config = config.replaceAll(from, into);
   }
   return config;
 }
