@@ -9,6 +9,7 @@ import { DatabaseUnavailableError } from './pool.ts';
 
 let database: TestDatabase;
 let migrationsDir: string;
+const eventually = { timeout: 20_000 };
 const log: string[] = [];
 const run = (): Promise<string[]> => migrate(database.connection, { log: (line) => log.push(line), migrationsDir });
 
@@ -107,10 +108,10 @@ describe('a table that somebody else uses in a long transaction', () => {
     const waits =
       /^the migration of the database waits for a lock on first, which is held by session \d+ \(a long report, idle in transaction\)$/;
     const migrating = migratePatiently({ lockMs: 300, pauseMs: 100, tries: 1000 });
-    await expect.poll(gaveWay).toBe(true);
+    await expect.poll(gaveWay, eventually).toBe(true);
     // Behind the migration, and never for long.
     expect(await select('SELECT id FROM first')).toEqual([]);
-    await expect.poll(() => log.some((line) => waits.test(line))).toBe(true);
+    await expect.poll(() => log.some((line) => waits.test(line)), eventually).toBe(true);
     await other.query('COMMIT');
     expect(await migrating).toEqual(['0002_second']);
     expect(await select('SELECT first.title FROM first, other')).toEqual([]);
@@ -129,7 +130,7 @@ describe('a table that somebody else uses in a long transaction', () => {
   it('is not waited for when told to stop', async () => {
     const abort = new AbortController();
     const outcome = Promise.allSettled([migratePatiently({ lockMs: 1, pauseMs: 3_600_000, tries: 2 }, abort.signal)]);
-    await expect.poll(gaveWay).toBe(true);
+    await expect.poll(gaveWay, eventually).toBe(true);
     abort.abort(new Error('enough'));
     expect(await outcome).toMatchObject([{ reason: { message: 'enough' } }]);
   });
@@ -211,7 +212,7 @@ it('stops waiting for another process when told to', async () => {
   const waiting = migrate(database.connection, { log: () => {}, migrationsDir, signal: abort.signal });
   const outcome = Promise.allSettled([slow, waiting]);
   const isWaiting = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
-  await expect.poll(() => select(isWaiting)).toHaveLength(1);
+  await expect.poll(() => select(isWaiting), eventually).toHaveLength(1);
   abort.abort(new Error('enough'));
   expect(await outcome).toMatchObject([{ reason: { message: 'enough' } }, { reason: { message: 'enough' } }]);
 });

@@ -95,8 +95,8 @@ async function runPatiently(
   connection: Connection,
   options: MigrateOptions & { readonly migrationsDir: string },
 ): Promise<string[]> {
-  const { log, migrationsDir, signal, patience = usualPatience } = options;
-  const { lockMs, pauseMs, tries } = patience;
+  const { log, patience = usualPatience } = options;
+  const { lockMs } = patience;
   const { rows } = await client.query<{ pid: number }>(
     `SELECT pg_backend_pid() AS pid, set_config('lock_timeout', $1, false)`,
     [`${lockMs}ms`],
@@ -107,10 +107,20 @@ async function runPatiently(
     log(`the migration of the database waits for ${found}`);
   };
   const watch = { connection, name: clientName, pid: rows[0]!.pid, lookMs: Math.min(lookMsMax, lockMs / 3), onWait };
+  return watchingLocks(watch, () => tryAgain(client, { ...options, patience }, () => reason));
+}
+
+async function tryAgain(
+  client: pg.Client,
+  options: MigrateOptions & { readonly migrationsDir: string; readonly patience: LockPatience },
+  reason: () => string,
+): Promise<string[]> {
+  const { log, migrationsDir, signal, patience } = options;
+  const { lockMs, pauseMs, tries } = patience;
   for (let tried = 1; ; tried += 1) {
     const told: string[] = [];
     try {
-      return await watchingLocks(watch, () => run(client, migrationsDir, told));
+      return await run(client, migrationsDir, told);
     } catch (error) {
       if (!isHeldUp(error)) {
         for (const line of told) log(line);
@@ -118,7 +128,7 @@ async function runPatiently(
       }
       if (tried === tries)
         throw new Error(
-          `it needs ${reason}, and could not have it ${tries} times for ${lockMs / 1000} seconds; end that session (SELECT pg_terminate_backend(PID)) or let it finish, then start again`,
+          `it needs ${reason()}, and could not have it ${tries} times for ${lockMs / 1000} seconds; end that session (SELECT pg_terminate_backend(PID)) or let it finish, then start again`,
           { cause: error },
         );
       log(`the migration of the database gives way and is tried again in ${pauseMs / 1000} seconds`);
