@@ -5,6 +5,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { UploadUnreadableError, type StorageKey, type UploadState } from '../../src/storage/port.ts';
 import type { S3Options } from '../../src/storage/s3/options.ts';
 import { S3BlobStore } from '../../src/storage/s3/store.ts';
+import { startS3Proxy } from '../support/s3-proxy.ts';
 import { titled } from '../support/tools.ts';
 import { noS3Server, s3OptionsOf, startS3Server, type S3Server } from '../support/s3-server.ts';
 import { append, collect, put } from './storage.ts';
@@ -212,6 +213,24 @@ describe.skipIf(noS3Server !== undefined)(titled('the S3 store', noS3Server), ()
       await pieces.return?.();
     }
     await expectBytes(store, key, bytes);
+  });
+
+  it('does without If-None-Match where the server does not know it', async () => {
+    await openNew();
+    const proxy = await startS3Proxy(server.url);
+    proxy.failAll({ kind: 'no-conditions' });
+    try {
+      const store = open({ endpoint: new URL(proxy.url) });
+      await store.start();
+      const bytes = material.subarray(0, 1000);
+      const state = await append(store, store.begin('u'), 0, [[bytes]]);
+      // Nor is it asked again: the second of two commits looks what is there.
+      for (let commit = 0; commit < 2; commit += 1)
+        await expectBytes(store, await store.commit(state, digestOf('any'), bytes.length), bytes);
+      expect(await filesIn('blobs')).toHaveLength(1);
+    } finally {
+      await proxy.close();
+    }
   });
 
   describe('says what is missing at start', () => {

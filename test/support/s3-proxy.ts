@@ -35,6 +35,8 @@ export type S3Fault =
   | { readonly kind: 'lose-answer' }
   /** The answer says another entity tag than S3 does. */
   | { readonly kind: 'wrong-etag' }
+  /** S3 knows no `If-None-Match` on a PUT, and says so. */
+  | { readonly kind: 'no-conditions' }
   /** Accepted, and never answered. */
   | { readonly kind: 'silence' };
 
@@ -74,13 +76,8 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
 
   async function forward(req: IncomingMessage, res: ServerResponse, fault: S3Fault | undefined): Promise<void> {
     if (fault?.kind === 'silence') return;
-    if (fault?.kind === 'status') {
-      req.resume();
-      res.writeHead(fault.status, { 'Content-Type': 'application/xml' });
-      const code = fault.status === 503 ? 'SlowDown' : 'InternalError';
-      res.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>said by the test</Message></Error>`);
-      return;
-    }
+    if (fault?.kind === 'status') return refuse(req, res, fault.status);
+    if (fault?.kind === 'no-conditions' && req.headers['if-none-match'] !== undefined) return refuse(req, res, 501);
     if (fault?.kind === 'delay') await delay(fault.ms, undefined, { signal: closing.signal });
     const body = await bodyOf(req, fault);
     if (fault?.kind === 'damage-request' && body.length > 0) body[body.length >> 1]! ^= 1;
@@ -121,6 +118,13 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
       await closed;
     },
   };
+}
+
+function refuse(req: IncomingMessage, res: ServerResponse, status: 500 | 501 | 503): void {
+  req.resume();
+  res.writeHead(status, { 'Content-Type': 'application/xml' });
+  const code = { 500: 'InternalError', 501: 'NotImplemented', 503: 'SlowDown' }[status];
+  res.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>said by the test</Message></Error>`);
 }
 
 /** The whole body, or as much of it as the fault lets through. */
