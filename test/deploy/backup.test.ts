@@ -15,12 +15,11 @@ import { getBytes } from '../support/answers.ts';
 import { clientOf, type Client } from '../support/client.ts';
 import { noDebianPostgres, startDebianPostgres, type DebianPostgres } from '../support/debian-postgres.ts';
 import { makeImage, randomContent, type TestImage } from '../support/images.ts';
-import { runOk, temporaryFolder, titled, whyNot } from '../support/tools.ts';
+import { runOk, temporaryFolder, titled } from '../support/tools.ts';
 
 const main = path.resolve(import.meta.dirname, '../../src/main.ts');
 const login = { username: 'admin', password: 'correct horse battery' };
 const name = 'acme/kept';
-const reason = noDebianPostgres ?? whyNot('setpriv');
 
 /** One of an operator's machines: a Berth on a database and a disk of its own. */
 class Machine {
@@ -106,7 +105,7 @@ class Machine {
   }
 }
 
-describe.skipIf(reason !== undefined)(titled('a backup', reason), () => {
+describe.skipIf(noDebianPostgres !== undefined)(titled('a backup', noDebianPostgres), () => {
   let postgres: DebianPostgres;
   let work: Awaited<ReturnType<typeof temporaryFolder>>;
   let here: Machine, there: Machine;
