@@ -55,7 +55,7 @@ export const s3Settings = {
   },
   BERTH_S3_UPLOAD_MEMORY_BYTES: {
     type: value.wholeNumber(16 * MIB, 64 * GIB),
-    default: '41943040',
+    default: '33554432',
     unit: 'bytes',
     doc: 'Memory for the parts of all uploads of one process; it has room for two parts at least. Where it is used up, senders wait.',
   },

@@ -25,11 +25,16 @@ export class Tails {
   }
 
   /** Stores bytes that lie `offset` bytes into the upload, under a name of their own. */
-  async write(upload: UploadName, offset: number, bytes: Buffer, signal: AbortSignal): Promise<TailName> {
+  async write(
+    upload: UploadName,
+    offset: number,
+    bytes: Buffer,
+    { signal, remember }: { readonly signal: AbortSignal; readonly remember: boolean },
+  ): Promise<TailName> {
     const tail = newTailName(offset);
     const key = tailKey(upload, tail);
     await this.#bucket.put(key, bytes, { signal });
-    if (bytes.length <= rememberedBytesMax) {
+    if (remember && bytes.length <= rememberedBytesMax) {
       const copy = Buffer.allocUnsafeSlow(bytes.length);
       bytes.copy(copy);
       this.#remembered.set(key, copy);

@@ -220,7 +220,9 @@ export class S3UploadWriter implements UploadWriter, Holder {
     try {
       if (filling.length === (this.#tail?.length ?? 0)) return;
       const bytes = bytesIn(filling);
-      const name = await tails.write(this.#before.upload, this.#sender.bytes, bytes, this.#abort.signal);
+      // Where memory is short, it is not for what can be read again.
+      const options = { signal: this.#abort.signal, remember: !buffers.areWanted };
+      const name = await tails.write(this.#before.upload, this.#sender.bytes, bytes, options);
       this.#dropTail();
       this.#tail = { name, length: bytes.length };
     } finally {
