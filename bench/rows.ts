@@ -34,7 +34,7 @@ export interface Row {
   readonly figures: readonly Figure[];
   /** What holds the bytes, measured by itself in each round too. */
   readonly beside?: { readonly store: Store; measure(): Promise<number> } | undefined;
-  /** Of Berth only: the other cannot do it with the same settings. */
+  /** Of Berth only: the other cannot do it, or not with this S3. */
   readonly alone?: boolean;
   /** Once per registry, not measured. */
   prepare?(registry: Registry): Promise<void>;
@@ -58,7 +58,7 @@ export function rowsOf(scale: Scale, folder: string): readonly Row[] {
 
 /** Of registries that keep their bytes in S3. */
 export function s3RowsOf(scale: Scale, s3: S3): readonly Row[] {
-  const rows = [...pushRows(scale, [16]), ...largeS3Rows(scale, s3), crowdRow(scale)];
+  const rows = [...pushRows(scale, [16]), ...largeS3Rows(scale, s3), { ...crowdRow(scale), alone: true }];
   return rows.map((row) => ({ ...row, name: `S3: ${row.name}` }));
 }
 
@@ -211,8 +211,8 @@ function largeS3Rows(scale: Scale, s3: S3): Row[] {
   const piped: Read = (registry, path, headers, bytes) =>
     discard(registry, path, { ...headers, 'User-Agent': throughBerth }, bytes);
   return [
-    largePushRow(scale, 'PUT', putBlob, atLeast(330), up),
-    largePushRow(scale, 'PATCH, as docker pushes', patchBlob, atLeast(330), up),
+    { ...largePushRow(scale, 'PUT', putBlob, atLeast(330), up), alone: true },
+    { ...largePushRow(scale, 'PATCH, as docker pushes', patchBlob, atLeast(330), up), alone: true },
     { ...largeGetRow('', blob, piped, atLeast(600)), beside: down },
     { ...largeGetRow(' by redirect', blob, discardRedirected, atLeast(2800)), beside: down, alone: true },
   ];
