@@ -24,7 +24,7 @@ export interface Figure {
   readonly better: 'more' | 'less';
   /** `times` the figure of the other, or a limit in the figure's unit. */
   readonly aim?:
-    | { readonly of: 'docker-registry' | 'dd'; readonly times: number }
+    | { readonly of: 'docker-registry' | Store; readonly times: number }
     | { readonly atMost: number }
     | { readonly atLeast: number };
 }
@@ -202,9 +202,13 @@ function largeRows(scale: Scale, folder: string): Row[] {
   ];
 }
 
-/** The aims are what a prototype of Berth's store reached, alone on two cores beside versitygw. */
+/**
+ * The aims of what goes through Berth are what a prototype of its store reached on two cores that it shared with versitygw; what
+ * does not, cannot be faster than S3.
+ */
 function largeS3Rows(scale: Scale, s3: S3): Row[] {
   const atLeast = (mbPerSecond: number): Figure => ({ ...speed, aim: { atLeast: mbPerSecond } });
+  const asS3: Figure = { ...speed, aim: { of: 'S3', times: 0.95 } };
   const blob = largeBlob(scale.largeMib);
   const up = { store: 'S3', measure: () => s3.putSpeed(blob) } as const;
   const down = { store: 'S3', measure: () => s3.getSpeed(blob) } as const;
@@ -214,7 +218,7 @@ function largeS3Rows(scale: Scale, s3: S3): Row[] {
     { ...largePushRow(scale, 'PUT', putBlob, atLeast(330), up), alone: true },
     { ...largePushRow(scale, 'PATCH, as docker pushes', patchBlob, atLeast(330), up), alone: true },
     { ...largeGetRow('', blob, piped, atLeast(600)), beside: down },
-    { ...largeGetRow(' by redirect', blob, discardRedirected, atLeast(2800)), beside: down, alone: true },
+    { ...largeGetRow(' by redirect', blob, discardRedirected, asS3), beside: down, alone: true },
   ];
 }
 

@@ -34,6 +34,7 @@ const copyCommand = (): Command =>
       `
 Before it, restart every Berth with BERTH_STORAGE set to the new storage and BERTH_STORAGE_PREVIOUS to the old one: new
 pushes go to the new one from then on, and what is not there yet is read from the old one. After it, unset the second.
+Where several processes run, docs/operate.md has an order that no pull notices.
 
 Example:
   berth storage copy --from disk --to s3`,
