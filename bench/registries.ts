@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../test/support/ports.ts';
 import { accept, startServer, stopServer, tokenHeaders } from './berth.ts';
 import type { Server } from './client.ts';
 import { output } from './machine.ts';
@@ -84,15 +84,6 @@ export async function startDockerRegistry(folder: string, s3?: S3): Promise<Regi
     throw error;
   });
   return registry;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 async function answering(registry: Registry): Promise<void> {

@@ -13,7 +13,7 @@ export const keyCommand = (): Command =>
 async function open() {
   const config = loadConfig();
   const [{ withDatabase }, { commandLine }, keys] = await Promise.all([
-    import('../app.ts'),
+    import('../app/facts.ts'),
     import('../access/actor.ts'),
     import('../access/signing-keys.ts'),
   ]);

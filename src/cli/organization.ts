@@ -37,7 +37,7 @@ const createCommand = (): Command =>
       const config = loadConfig();
       const [{ withDatabase }, { commandLine }, { isAccountName }, { createOrganization }, { findUserId }] =
         await Promise.all([
-          import('../app.ts'),
+          import('../app/facts.ts'),
           import('../access/actor.ts'),
           import('../access/names.ts'),
           import('../access/organizations.ts'),

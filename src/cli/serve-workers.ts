@@ -1,7 +1,8 @@
 /** A Berth of several processes on one machine: this one has the database and the workers, each worker serves. */
 import cluster, { type Worker } from 'node:cluster';
-import { layFoundation, unlessAborted, type RunningBerth } from '../app.ts';
+import { layFoundation, type RunningBerth } from '../app.ts';
 import type { Config } from '../config/config.ts';
+import { unlessAborted } from '../database/unless-aborted.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { isOurs, type Order, type ToPrimary, type ToWorker } from './serve-messages.ts';
 import { ServingError } from './serving-error.ts';

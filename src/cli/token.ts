@@ -16,7 +16,7 @@ export const tokenCommand = (): Command =>
 async function open() {
   const config = loadConfig();
   const [{ withDatabase }, { commandLine }, tokens, rows, common] = await Promise.all([
-    import('../app.ts'),
+    import('../app/facts.ts'),
     import('../access/actor.ts'),
     import('../access/personal-tokens.ts'),
     import('../access/sql/named-credentials.ts'),

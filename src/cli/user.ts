@@ -32,7 +32,10 @@ interface Room {
 /** Does one thing in one transaction, whether or not a server is running. */
 async function inDatabase<T>(command: string, work: (room: Room) => Promise<T>): Promise<T> {
   const config = loadConfig();
-  const [{ withDatabase }, { commandLine }] = await Promise.all([import('../app.ts'), import('../access/actor.ts')]);
+  const [{ withDatabase }, { commandLine }] = await Promise.all([
+    import('../app/facts.ts'),
+    import('../access/actor.ts'),
+  ]);
   const actor = commandLine(`berth user ${command}`);
   return withDatabase(config, createLogger(config.log), (database) =>
     database.transaction((queryer) => work({ queryer, actor })),

@@ -3,6 +3,7 @@ import { addAbortListener } from 'node:events';
 import pg from 'pg';
 import { DatabaseUnavailableError } from './errors.ts';
 import { createServers, type Connection } from './servers.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 const connectTimeoutMs = 10_000;
 const unaborted = new AbortController().signal;
@@ -20,9 +21,7 @@ export async function withClient<T>(
 ): Promise<T> {
   const { name, signal = unaborted } = options;
   signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  using _listener = addAbortListener(signal, () => aborted.reject(signal.reason));
-  return await Promise.race([lend(connection, { name, signal }, work), aborted.promise]);
+  return await unlessAborted(signal, lend(connection, { name, signal }, work));
 }
 
 async function lend<T>(

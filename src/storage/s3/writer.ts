@@ -1,6 +1,7 @@
 /** Appends to one unfinished upload: parts while bytes come; what is left as a last part, a tail, or the object itself. */
 import type { UploadState, UploadWriter, WriterOptions } from '../port.ts';
 import type { Bucket } from './bucket.ts';
+import { bytesIn, evenOut, type Filled } from './filled.ts';
 import { keyOf } from './keys.ts';
 import type { TailName } from './keys.ts';
 import { MultipartSender } from './multipart.ts';
@@ -23,16 +24,6 @@ export interface WriterParts {
   readonly partBytes: number;
   readonly equalParts: boolean;
 }
-
-/** Bytes in the front of a buffer. */
-interface Filled {
-  readonly buffer: Buffer;
-  length: number;
-  readonly since: number;
-  grownAt: number;
-}
-
-const bytesIn = ({ buffer, length }: Filled): Buffer => buffer.subarray(0, length);
 
 /**
  * What waits is in up to two buffers: `#ready` is full and `#filling` takes what comes. The first is sent when there is enough
@@ -232,7 +223,12 @@ export class S3UploadWriter implements UploadWriter, Holder {
 
   async #end(committing: boolean): Promise<S3State> {
     if (!this.#changed) return this.#before;
-    this.#evenOut(committing);
+    if (this.#ready !== undefined && this.#filling !== undefined && !this.#with.equalParts) {
+      if (evenOut(this.#ready, this.#filling, committing) === 'joined') {
+        this.#with.buffers.give(this.#filling.buffer);
+        this.#filling = undefined;
+      }
+    }
     const only = this.#ready === undefined ? this.#filling : this.#filling === undefined ? this.#ready : undefined;
     if (committing && !this.#sender.hasBegun && only !== undefined) return this.#putWhole(only);
     await this.#sender.free();
@@ -243,23 +239,6 @@ export class S3UploadWriter implements UploadWriter, Holder {
     const sent = await this.#sender.parts();
     const size = this.#sender.bytes + (this.#tail?.length ?? 0);
     return { ...sent, size, ...(await this.#tailsAfter()) };
-  }
-
-  /** Two buffers of which the second is too short for a part become one part, or two that are long enough. */
-  #evenOut(committing: boolean): void {
-    const [ready, filling] = [this.#ready, this.#filling];
-    if (ready === undefined || filling === undefined || this.#with.equalParts || filling.length >= partBytesMin) return;
-    if (ready.length + filling.length <= ready.buffer.length) {
-      ready.length += bytesIn(filling).copy(ready.buffer, ready.length);
-      this.#filling = undefined;
-      this.#with.buffers.give(filling.buffer);
-    } else if (!committing) {
-      const moved = partBytesMin - filling.length;
-      filling.buffer.copyWithin(moved, 0, filling.length);
-      ready.length -= moved;
-      ready.buffer.copy(filling.buffer, 0, ready.length, ready.length + moved);
-      filling.length = partBytesMin;
-    }
   }
 
   /** All bytes of a small upload go to their final place in one request. */
