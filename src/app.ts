@@ -134,8 +134,8 @@ export async function startServing(
     const replica = openReplica(config, logger);
     closers.push(async () => replica?.close());
     const store = await openStore(config);
-    await unlessAborted(giveUp, store.start());
     closers.push(() => store.close());
+    await unlessAborted(giveUp, store.start());
     giveUp.throwIfAborted();
     const server = await serveHttp(config, logger, { database, replica }, store);
     // Not waited for: requests can be answered before the background is at work.

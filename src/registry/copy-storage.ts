@@ -7,7 +7,8 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../database/pool.ts';
 import { createDigester, digestAlgorithm, digestFromBytes, type Digest } from '../oci/digest.ts';
 import type { BlobStore, StorageKey } from '../storage/port.ts';
-import { moveBlob, pageOfBlobs, queueLaterDeletion, queueLaterGivingUp, type StoredBlobRow } from './sql/moving.ts';
+import { moveBlob, pageOfBlobs, type StoredBlobRow } from './sql/moving.ts';
+import { queuePlaceDeletions, queueStorageDeletion } from './sql/storage-deletions.ts';
 
 export interface CopyParts {
   readonly database: Database;
@@ -135,7 +136,7 @@ async function copyBlob(
   const begun = to.begin(randomUUID());
   const writer = await to.openWriter(begun, 0, {
     note: (place) =>
-      queueLaterGivingUp(database, place, givenUpAfterHours, 'a copy to another storage that was not finished'),
+      queuePlaceDeletions(database, [place], 'a copy to another storage that was not finished', givenUpAfterHours),
   });
   let state = begun;
   try {
@@ -157,7 +158,7 @@ async function copyBlob(
   const key = await to.commit(state, digest, blob.size);
   await database.transaction(async (queryer) => {
     if (await moveBlob(queryer, blob, key))
-      await queueLaterDeletion(queryer, blob.storage_key, keepHours, 'moved to another storage');
-    else await queueLaterDeletion(queryer, key, 0, 'copied to another storage, but its blob was gone by then');
+      await queueStorageDeletion(queryer, blob.storage_key, 'moved to another storage', keepHours);
+    else await queueStorageDeletion(queryer, key, 'copied to another storage, but its blob was gone by then');
   });
 }

@@ -1,6 +1,6 @@
 /** Blobs whose bytes move from one store to another. */
 import type { Queryer } from '../../database/pool.ts';
-import type { StorageKey, UploadState } from '../../storage/port.ts';
+import type { StorageKey } from '../../storage/port.ts';
 
 export interface StoredBlobRow {
   readonly digest: Buffer;
@@ -23,30 +23,4 @@ export async function moveBlob(queryer: Queryer, blob: StoredBlobRow, to: Storag
     [blob.digest, blob.storage_key, to],
   );
   return rows.length > 0;
-}
-
-/** An object that is deleted after so many hours: whoever has just read its key may still want its bytes. */
-export async function queueLaterDeletion(
-  queryer: Queryer,
-  key: StorageKey,
-  hours: number,
-  cause: string,
-): Promise<void> {
-  await queryer.query(
-    'INSERT INTO storage_deletions (storage_key, cause, try_after) VALUES ($1, $2, now() + make_interval(hours => $3))',
-    [key, cause, hours],
-  );
-}
-
-/** A place that is given up after so many hours, and its object, unless a blob has that by then. */
-export async function queueLaterGivingUp(
-  queryer: Queryer,
-  place: UploadState,
-  hours: number,
-  cause: string,
-): Promise<void> {
-  await queryer.query(
-    'INSERT INTO storage_deletions (upload_state, cause, try_after) VALUES ($1, $2, now() + make_interval(hours => $3))',
-    [JSON.stringify(place), cause, hours],
-  );
 }

@@ -13,21 +13,37 @@ export type StorageDeletion = {
   | { readonly storage_key: null; readonly upload_state: UploadState }
 );
 
-/** An object; deleted once this transaction has committed. */
-export async function queueStorageDeletion(queryer: Queryer, storageKey: string, cause: string): Promise<void> {
-  await queryer.query('INSERT INTO storage_deletions (storage_key, cause) VALUES ($1, $2)', [storageKey, cause]);
+/**
+ * An object; deleted once this transaction has committed.
+ * @param afterHours how long whoever has just read its key may still want its bytes
+ */
+export async function queueStorageDeletion(
+  queryer: Queryer,
+  storageKey: string,
+  cause: string,
+  afterHours = 0,
+): Promise<void> {
+  await queryer.query(
+    'INSERT INTO storage_deletions (storage_key, cause, try_after) VALUES ($1, $2, now() + make_interval(hours => $3))',
+    [storageKey, cause, afterHours],
+  );
 }
 
-/** Places of uploads; freed once this transaction has committed, with which their session ends. */
+/**
+ * Places of uploads, with their objects unless blobs have these by then; freed once this transaction has committed.
+ * @param afterHours how long somebody may still be filling them
+ */
 export async function queuePlaceDeletions(
   queryer: Queryer,
   places: readonly UploadState[],
   cause: string,
+  afterHours = 0,
 ): Promise<void> {
-  await queryer.query('INSERT INTO storage_deletions (upload_state, cause) SELECT unnest($1::jsonb[]), $2', [
-    places.map((place) => JSON.stringify(place)),
-    cause,
-  ]);
+  await queryer.query(
+    `INSERT INTO storage_deletions (upload_state, cause, try_after)
+     SELECT unnest($1::jsonb[]), $2, now() + make_interval(hours => $3)`,
+    [places.map((place) => JSON.stringify(place)), cause, afterHours],
+  );
 }
 
 /**
