@@ -57,15 +57,17 @@ async function denied(): Promise<AuditRecord[]> {
 }
 const counts = async () => (await denied()).map(({ after }) => (after as { times: number } | null)?.times ?? 1);
 
-/** A database that answers when it is told to. */
+/** A database that answers when it is told to, what was asked by then: an answer to no question is not kept. */
 function slowDatabase(): { readonly queryer: Queryer; readonly asked: number; answer(failure?: Error): void } {
   let asked = 0;
-  let held = Promise.withResolvers<void>();
+  const held: PromiseWithResolvers<void>[] = [];
   return {
     queryer: {
       async query(text, values) {
         asked += 1;
-        await held.promise;
+        const answered = Promise.withResolvers<void>();
+        held.push(answered);
+        await answered.promise;
         return database.query(text, values);
       },
     },
@@ -73,10 +75,10 @@ function slowDatabase(): { readonly queryer: Queryer; readonly asked: number; an
       return asked;
     },
     answer(failure) {
-      const { resolve, reject } = held;
-      held = Promise.withResolvers();
-      if (failure === undefined) resolve();
-      else reject(failure);
+      for (const { resolve, reject } of held.splice(0)) {
+        if (failure === undefined) resolve();
+        else reject(failure);
+      }
     },
   };
 }
