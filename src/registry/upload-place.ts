@@ -73,8 +73,8 @@ export interface Places {
 
 /** Hash states of uploads under way in this process. Losing one costs re-reading the prefix. */
 const hashStatesMax = 1000;
-/** Places that requests have left behind in one session, each by a fault of its own. */
-const otherPlacesMax = 100;
+/** Places that requests have left behind in one session: a fault leaves one of them, or two names for it. */
+const otherPlacesMax = 200;
 
 export function createPlaces(store: BlobStore, blobBytesMax: number): Places {
   const hashStates = new LRUCache<string, PlaceDigester>({ max: hashStatesMax });

@@ -1,5 +1,6 @@
 /** What holds for the S3 store beyond the port: its parts, its memory, and what it says when it cannot start. */
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
 import { UploadUnreadableError, type StorageKey, type UploadState } from '../../src/storage/port.ts';
@@ -125,22 +126,44 @@ describe.skipIf(noS3Server !== undefined)(titled('the S3 store', noS3Server), ()
       expect(await filesIn('parts')).toEqual([]);
     });
 
-    it('are noted before they have a byte, so that they can be freed by the note alone', async () => {
+    it.for([
+      ['its name', 0],
+      ['its id', 1],
+    ] as const)(
+      'are noted before they have a byte, so that they can be freed by a note of %s alone',
+      async ([, nth]) => {
+        const store = await openNew();
+        const noted: UploadState[] = [];
+        const writer = await store.openWriter(store.begin('u'), 0, {
+          note: async (state) => {
+            noted.push(state);
+            const files = await filesIn('parts');
+            expect(files.map((file) => path.basename(file))).toEqual(noted.length === 1 ? [] : ['upload']);
+          },
+        });
+        await writer.write([material.subarray(0, 20 * mib)]);
+        // And nobody records what it returns.
+        await writer.finish();
+        expect(noted).toHaveLength(2);
+        expect(await filesIn('parts')).not.toEqual([]);
+        await open().abort(noted[nth]!);
+        expect(await filesIn('parts')).toEqual([]);
+      },
+    );
+
+    it('whose multipart uploads S3 does not list are freed as far as they are known', async () => {
       const store = await openNew();
-      const noted: UploadState[] = [];
-      const writer = await store.openWriter(store.begin('u'), 0, {
-        note: async (state) => {
-          noted.push(state);
-          expect((await filesIn('parts')).filter((file) => !file.endsWith('/upload'))).toEqual([]);
-        },
-      });
-      await writer.write([material.subarray(0, 20 * mib)]);
-      // And nobody records what it returns.
-      await writer.finish();
-      expect(noted).toHaveLength(1);
-      expect(await filesIn('parts')).not.toEqual([]);
-      await open().abort(noted[0]!);
-      expect(await filesIn('parts')).toEqual([]);
+      const proxy = await startS3Proxy(server.url);
+      try {
+        const state = store.begin('u');
+        await append(store, state, 0, [[material.subarray(0, 1000)]]);
+        const far = open({ endpoint: new URL(proxy.url) });
+        proxy.fail('ListMultipartUploads', { kind: 'status', status: 501 });
+        await far.abort(state);
+        expect(await filesIn('uploads')).toEqual([]);
+      } finally {
+        await proxy.close();
+      }
     });
 
     it('get no byte when they cannot be noted', async () => {

@@ -22,7 +22,7 @@ export type S3Fault =
   /** Reaches S3 late. */
   | { readonly kind: 'delay'; readonly ms: number }
   /** Does not reach S3. */
-  | { readonly kind: 'status'; readonly status: 500 | 503 }
+  | { readonly kind: 'status'; readonly status: 500 | 501 | 503 }
   /** The connection breaks after so many bytes of the body; S3 sees it break. */
   | { readonly kind: 'break-request'; readonly afterBytes: number }
   /** After so many bytes of the body nothing more comes, as if that was its end; S3 may still answer. */

@@ -26,8 +26,8 @@ export interface S3Server {
   makeBucket(name: string): Promise<void>;
   /**
    * What the server's disk has of a bucket, sorted, whatever its listings say: the keys of the objects, and below `parts/` the
-   * files of multipart uploads that nobody has ended (of any bucket, where the disk does not tell). One that is named `upload`
-   * has no bytes of it.
+   * files of multipart uploads that nobody has ended (of any bucket, where the disk does not tell), with one named `upload` for
+   * each that has no bytes of it.
    */
   stored(bucket: string): Promise<string[]>;
   /** `BERTH_*` variables for a Berth on this bucket. */
@@ -41,8 +41,8 @@ interface Make {
   readonly module: string;
   args(address: string, folder: string): readonly string[];
   makeBucket(name: string, folder: string, url: string): Promise<unknown>;
-  /** A file of the server's folder in the words of `S3Server.stored`; undefined when it is neither of the bucket nor a part. */
-  storedAs(file: string, bucket: string): string | undefined;
+  /** A file, or a folder, of the server's in the words of `S3Server.stored`; undefined when it is neither of the bucket nor a part. */
+  storedAs(file: string, bucket: string, isFile: boolean): string | undefined;
 }
 
 const versitygw: Make = {
@@ -51,10 +51,13 @@ const versitygw: Make = {
   args: (address, folder) => ['--port', address, '--quiet', 'posix', folder],
   // To this one a bucket is a folder, and an object a file.
   makeBucket: (name, folder) => mkdir(path.join(folder, name)),
-  storedAs(file, bucket) {
+  storedAs(file, bucket, isFile) {
     if (!file.startsWith(`${bucket}/`)) return undefined;
     const key = file.slice(bucket.length + 1);
-    return key.startsWith('.sgwtmp/multipart/') ? key.replace('.sgwtmp/multipart', 'parts') : key;
+    const parts = key.replace(/^\.sgwtmp\/multipart\//, 'parts/');
+    // A multipart upload is a folder, with its parts in it.
+    if (!isFile) return /^parts\/[^/]+\/[^/]+$/.test(parts) ? `${parts}/upload` : undefined;
+    return parts;
   },
 };
 
@@ -68,7 +71,8 @@ const minio: Make = {
     await client.send(new CreateBucketCommand({ Bucket }));
     client.destroy();
   },
-  storedAs(file, bucket) {
+  storedAs(file, bucket, isFile) {
+    if (!isFile) return undefined;
     const parts = file.replace('.minio.sys/multipart/', 'parts/');
     const [, folder] = /^(.*)\/xl\.meta$/.exec(parts) ?? [];
     if (parts !== file) return folder === undefined ? parts : `${folder}/upload`;
@@ -139,8 +143,10 @@ async function startIn(folder: string, remove: () => Promise<void>, of: Make): P
     async stored(bucket) {
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
       return entries
-        .filter((entry) => entry.isFile())
-        .map((entry) => of.storedAs(path.relative(folder, path.join(entry.parentPath, entry.name)), bucket))
+        .map((entry) => {
+          const file = path.relative(folder, path.join(entry.parentPath, entry.name));
+          return of.storedAs(file, bucket, entry.isFile());
+        })
         .filter((stored) => stored !== undefined)
         .toSorted();
     },

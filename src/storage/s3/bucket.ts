@@ -9,6 +9,7 @@ import {
   GetObjectCommand,
   HeadBucketCommand,
   HeadObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
   UploadPartCommand,
@@ -26,6 +27,9 @@ import type { Part } from './state.ts';
 
 /** S3 may put the parts together one by one before it answers. */
 const completeTimeoutMs = 10 * 60_000;
+
+/** Answers of a server that does not list multipart uploads, or of one whose key may not have them listed. */
+const notListed = new Set([403, 404, 405, 501]);
 
 /** What the SDK lets a single request have. */
 interface SendOptions {
@@ -138,6 +142,20 @@ export class Bucket {
     const { UploadId } = await this.#ask(`CreateMultipartUpload ${key}`, send);
     if (UploadId === undefined) throw new Error(`S3 gives no id (CreateMultipartUpload ${key})`);
     return UploadId;
+  }
+
+  /** The multipart uploads of a key, up to a thousand; none where S3 does not list them, or not to us. */
+  async multipartsOf(key: string): Promise<string[]> {
+    const { Bucket, Key: Prefix } = this.#at(key);
+    const command = new ListMultipartUploadsCommand({ Bucket, Prefix });
+    try {
+      const send = (options: SendOptions) => this.#client.send(command, options);
+      const { Uploads = [] } = await this.#ask(`ListMultipartUploads ${key}`, send);
+      return Uploads.flatMap(({ Key, UploadId }) => (Key === Prefix && UploadId !== undefined ? [UploadId] : []));
+    } catch (error) {
+      if (notListed.has(((error as Error).cause as ErrorFacts)?.$metadata?.httpStatusCode ?? 0)) return [];
+      throw error;
+    }
   }
 
   /** @throws ObjectMissingError when the multipart upload is over */

@@ -108,14 +108,20 @@ export class MultipartSender {
     this.#arrived.push(await this.#bucket.uploadPart(key, multipart, { n, body }, this.#signal));
   }
 
-  /** No server lists multipart uploads reliably, so one is noted before it has a byte. */
+  /**
+   * Not every server lists multipart uploads, so one is noted before it has a byte; and its name before that, by which a server
+   * that lists them finds it, should its id never be heard.
+   */
   async #create(): Promise<string> {
     const { upload } = this.#before;
+    const place = { upload, size: 0, parts: [] };
+    await this.#note?.(toUploadState(place));
+    this.#signal.throwIfAborted();
     // Not given up half-way: nobody would learn its id.
     const multipart = await this.#bucket.createMultipart(keyOf(upload));
     try {
       this.#signal.throwIfAborted();
-      await this.#note?.(toUploadState({ upload, size: 0, parts: [], multipart }));
+      await this.#note?.(toUploadState({ ...place, multipart }));
     } catch (error) {
       await this.#bucket.abortMultipart(keyOf(upload), multipart).catch(() => undefined);
       throw error;

@@ -89,7 +89,9 @@ export class S3BlobStore implements BlobStore {
 
   async abort(state: UploadState): Promise<void> {
     const { upload, multipart } = parseState(state);
-    if (multipart !== undefined) await this.#bucket.abortMultipart(keyOf(upload), multipart);
+    const key = keyOf(upload);
+    for (const id of multipart === undefined ? await this.#bucket.multipartsOf(key) : [multipart])
+      await this.#bucket.abortMultipart(key, id);
     await this.#tails.deleteAll(upload);
   }
 
