@@ -16,14 +16,15 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
-import { ObjectMissingError, StorageUnavailableError } from '../port.ts';
+import { ObjectMissingError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
-import { Chunks } from './chunks.ts';
+import type { Answer } from './answer.ts';
 import { createClient } from './client.ts';
 import { translate } from './errors.ts';
 import { uploadsFolder } from './keys.ts';
 import type { S3Options } from './options.ts';
 import type { Part } from './state.ts';
+import { StreamedAnswer } from './streamed-answer.ts';
 
 /** S3 may put the parts together one by one before it answers. */
 const completeTimeoutMs = 10 * 60_000;
@@ -41,12 +42,6 @@ export interface Listed {
   readonly key: string;
   readonly size: number;
   readonly modifiedAt: Date;
-}
-
-export interface Body {
-  readonly stream: Readable;
-  /** Bytes that S3 says it will send. */
-  readonly length: number;
 }
 
 /** Keys are given and returned without the prefix of the settings. */
@@ -86,13 +81,13 @@ export class Bucket {
   }
 
   /** @throws ObjectMissingError, ObjectSizeError (of a range that begins behind the last byte) */
-  async get(key: string, { start, length }: ByteRange): Promise<Body> {
+  async get(key: string, { start, length }: ByteRange): Promise<Answer> {
     const command = new GetObjectCommand({ ...this.#at(key), Range: `bytes=${start}-${start + length - 1}` });
     const { Body: stream, ContentLength } = await this.#ask(`GetObject ${key}`, (options) =>
       this.#client.send(command, options),
     );
     if (!(stream instanceof Readable)) throw new Error(`S3 sends no body (GetObject ${key})`);
-    return { stream, length: ContentLength ?? Number.NaN };
+    return new StreamedAnswer(stream, ContentLength ?? Number.NaN, this.#options.timeoutMs);
   }
 
   /** In bytes; undefined when nothing is there. */
@@ -270,16 +265,4 @@ function crc32Of(body: Buffer): string {
   const sum = Buffer.alloc(4);
   sum.writeUInt32BE(crc32(body));
   return sum.toString('base64');
-}
-
-/** Reads a body into the front of a buffer. @throws StorageUnavailableError when it breaks off, or stands still */
-export async function readInto(target: Buffer, { stream, length }: Body, timeoutMs: number): Promise<void> {
-  const chunks = new Chunks(stream, timeoutMs);
-  let at = 0;
-  while (at < target.length) {
-    const more = await chunks.readInto(target.subarray(at));
-    if (more === 0) break;
-    at += more;
-  }
-  if (at < length) throw new StorageUnavailableError(`S3 sent ${at} of ${length} bytes`);
 }

@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { newUploadName } from '../layout.ts';
 import { ObjectMissingError, StorageUnusableError } from '../port.ts';
-import { readInto, type Body, type Bucket } from './bucket.ts';
+import { readInto, type Answer } from './answer.ts';
+import type { Bucket } from './bucket.ts';
 import { codeOf, isUnavailable } from './errors.ts';
 import { keyOf, newTailName, tailKey, tailsOf } from './keys.ts';
 import type { S3Options } from './options.ts';
@@ -16,9 +17,9 @@ export async function proveUsable(bucket: Bucket, options: S3Options): Promise<v
   const tail = tailKey(upload, newTailName(0));
   const key = keyOf(upload);
   const bytes = Buffer.from('Berth was here.\n');
-  const tellTheBytes = async (got: Promise<Body>, expected: Buffer): Promise<void> => {
+  const tellTheBytes = async (answer: Promise<Answer>, expected: Buffer): Promise<void> => {
     const read = Buffer.alloc(expected.length);
-    await readInto(read, await got, options.timeoutMs);
+    await readInto(read, await answer);
     if (!read.equals(expected)) throw new Error('an object reads back other bytes than were written');
   };
   const steps: readonly (readonly [what: string, permission: string, step: () => Promise<unknown>])[] = [

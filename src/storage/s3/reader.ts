@@ -1,34 +1,26 @@
 /** Reads a range of one object, and goes on where an answer broke off. */
-import { borrow, giveBack, lentBytes } from '../lent-buffers.ts';
 import { ObjectMissingError, ObjectSizeError, StorageUnavailableError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
-import type { Body, Bucket } from './bucket.ts';
-import { Chunks } from './chunks.ts';
+import type { Answer } from './answer.ts';
+import type { Bucket } from './bucket.ts';
 
 /** Answers in a row that bring not a single byte. */
 const emptyAnswersMax = 3;
-/** Up to this size memory is made for it. */
-const smallBytes = 64 * 1024;
 
 /**
  * Asks for the range; its bytes come as they are asked for. The caller iterates, or calls `return()` on the iterator: either
  * frees the connection.
  * @throws ObjectMissingError, ObjectSizeError
  */
-export async function openRange(
-  bucket: Bucket,
-  key: string,
-  range: ByteRange,
-  timeoutMs: number,
-): Promise<AsyncIterableIterator<Buffer>> {
+export async function openRange(bucket: Bucket, key: string, range: ByteRange): Promise<AsyncIterableIterator<Buffer>> {
   if (range.length === 0) return nothingOf(bucket, key, range.start);
-  return new RangeReader(bucket, key, range, timeoutMs, await ask(bucket, key, range));
+  return new RangeReader(bucket, key, range, await ask(bucket, key, range));
 }
 
-async function ask(bucket: Bucket, key: string, range: ByteRange): Promise<Body> {
-  const body = await bucket.get(key, range);
-  if (body.length === range.length) return body;
-  body.stream.destroy();
+async function ask(bucket: Bucket, key: string, range: ByteRange): Promise<Answer> {
+  const answer = await bucket.get(key, range);
+  if (answer.length === range.length) return answer;
+  answer.destroy();
   throw new ObjectSizeError(`${key} ends before byte ${range.start + range.length}`);
 }
 
@@ -44,20 +36,17 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   readonly #bucket: Bucket;
   readonly #key: string;
   readonly #end: number;
-  readonly #timeoutMs: number;
   #position: number;
-  #chunks: Chunks;
+  #answer: Answer;
   #emptyAnswers = 0;
-  #lent: Buffer | undefined;
   #isClosed = false;
 
-  constructor(bucket: Bucket, key: string, range: ByteRange, timeoutMs: number, { stream }: Body) {
+  constructor(bucket: Bucket, key: string, range: ByteRange, answer: Answer) {
     this.#bucket = bucket;
     this.#key = key;
     this.#position = range.start;
     this.#end = range.start + range.length;
-    this.#timeoutMs = timeoutMs;
-    this.#chunks = new Chunks(stream, timeoutMs);
+    this.#answer = answer;
   }
 
   [Symbol.asyncIterator](): this {
@@ -65,53 +54,36 @@ class RangeReader implements AsyncIterableIterator<Buffer> {
   }
 
   async next(): Promise<IteratorResult<Buffer, undefined>> {
-    for (;;) {
-      if (this.#isClosed || this.#position === this.#end) return this.#finish();
-      // Asking for more gave the lent buffer back.
-      this.#lent ??= this.#buffer();
-      const length = await this.#read(this.#lent);
-      if (this.#isClosed) return this.return();
-      if (length === 0) continue;
-      this.#position += length;
-      this.#emptyAnswers = 0;
-      return { done: false, value: this.#lent.subarray(0, length) };
+    while (!this.#isClosed) {
+      try {
+        const bytes = await this.#answer.next();
+        // A consumer that has left does not want them.
+        if (bytes === undefined || this.#isClosed) break;
+        this.#position += bytes.length;
+        this.#emptyAnswers = 0;
+        return { done: false, value: bytes };
+      } catch (error) {
+        if (this.#isClosed) break;
+        await this.#askForTheRest(error);
+      }
     }
+    return this.return();
   }
 
   async return(): Promise<IteratorResult<Buffer, undefined>> {
     this.#isClosed = true;
-    // A consumer that leaves early may have its last buffer still on the way out: no other reader gets that one.
-    this.#lent = undefined;
-    // An answer that was read to its end has given its connection back; any other one would keep it for ever.
-    this.#chunks.destroy();
+    this.#answer.destroy();
     return { done: true, value: undefined };
   }
 
-  #buffer(): Buffer {
-    const left = this.#end - this.#position;
-    return left > smallBytes ? borrow() : Buffer.allocUnsafeSlow(left);
-  }
-
-  #finish(): Promise<IteratorResult<Buffer, undefined>> {
-    if (this.#lent?.length === lentBytes) giveBack(this.#lent);
-    return this.return();
-  }
-
-  /** @returns bytes; 0 where another answer had to be begun. @throws StorageUnavailableError */
-  async #read(target: Buffer): Promise<number> {
-    try {
-      const length = await this.#chunks.readInto(target);
-      if (length > 0) return length;
-    } catch (error) {
-      if (!(error instanceof StorageUnavailableError) || this.#emptyAnswers === emptyAnswersMax) throw error;
-    }
-    if (this.#isClosed) return 0;
+  /** What an object has at a place never changes, so the rest of an answer may come with another one. */
+  async #askForTheRest(error: unknown): Promise<void> {
+    this.#answer.destroy();
+    if (!(error instanceof StorageUnavailableError) || this.#emptyAnswers === emptyAnswersMax) throw error;
     this.#emptyAnswers += 1;
-    if (this.#emptyAnswers > emptyAnswersMax) throw new StorageUnavailableError(`S3 sends nothing of ${this.#key}`);
-    // What an object has at a place never changes, so the rest of an answer may come with another one.
-    this.#chunks.destroy();
     const rest = { start: this.#position, length: this.#end - this.#position };
-    this.#chunks = new Chunks((await ask(this.#bucket, this.#key, rest)).stream, this.#timeoutMs);
-    return 0;
+    this.#answer = await ask(this.#bucket, this.#key, rest);
+    // Its consumer may have left meanwhile.
+    if (this.#isClosed) this.#answer.destroy();
   }
 }

@@ -34,10 +34,10 @@ export class S3BlobStore implements BlobStore {
   readonly #tails: Tails;
 
   constructor(options: S3Options) {
-    const { partBytes, memoryBytes, timeoutMs } = options;
+    const { partBytes, memoryBytes } = options;
     this.#options = options;
     this.#bucket = new Bucket(options);
-    this.#tails = new Tails(this.#bucket, timeoutMs);
+    this.#tails = new Tails(this.#bucket);
     // Room for a full part and another that is just too short to be one, or two short ones.
     const bufferBytes = Math.max(partBytes, 2 * partBytesMin);
     this.#buffers = new PartBuffers({ bufferBytes, buffersMax: Math.max(2, Math.floor(memoryBytes / partBytes)) });
@@ -73,7 +73,7 @@ export class S3BlobStore implements BlobStore {
     if (parts.length > 0) throw new UploadUnreadableError(`the parts of ${upload} can be read when it is an object`);
     if (whole !== true && tail === undefined) throw new ObjectMissingError(`${upload} has no bytes`);
     const key = tail === undefined || whole === true ? keyOf(upload) : tailKey(upload, tail);
-    yield* await openRange(this.#bucket, key, { start: 0, length }, this.#options.timeoutMs);
+    yield* await openRange(this.#bucket, key, { start: 0, length });
   }
 
   async commit(state: UploadState, _digest: Digest, size: number): Promise<StorageKey> {
@@ -96,7 +96,7 @@ export class S3BlobStore implements BlobStore {
   }
 
   async read(key: StorageKey, range: ByteRange): Promise<AsyncIterable<Buffer>> {
-    return openRange(this.#bucket, parseKey(key), range, this.#options.timeoutMs);
+    return openRange(this.#bucket, parseKey(key), range);
   }
 
   async presign(key: StorageKey): Promise<string | null> {

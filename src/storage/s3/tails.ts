@@ -3,7 +3,8 @@ import { LRUCache } from 'lru-cache';
 import { ObjectSizeError } from '../port.ts';
 import { freeBuffer } from '../free-buffer.ts';
 import type { UploadName } from '../layout.ts';
-import { readInto, type Bucket } from './bucket.ts';
+import { readInto } from './answer.ts';
+import type { Bucket } from './bucket.ts';
 import { newTailName, parseTailKey, tailKey, tailsOf } from './keys.ts';
 import type { TailName } from './keys.ts';
 
@@ -12,16 +13,14 @@ const rememberedBytesMax = 8 * 1024 * 1024;
 
 export class Tails {
   readonly #bucket: Bucket;
-  readonly #timeoutMs: number;
   readonly #remembered = new LRUCache<string, Buffer>({
     maxSize: rememberedBytesMax,
     sizeCalculation: ({ length }) => length,
     dispose: freeBuffer,
   });
 
-  constructor(bucket: Bucket, timeoutMs: number) {
+  constructor(bucket: Bucket) {
     this.#bucket = bucket;
-    this.#timeoutMs = timeoutMs;
   }
 
   /** Stores bytes that lie `offset` bytes into the upload, under a name of their own. */
@@ -54,12 +53,12 @@ export class Tails {
       known.copy(target);
       return;
     }
-    const body = await this.#bucket.get(key, { start: 0, length: target.length });
-    if (body.length !== target.length) {
-      body.stream.destroy();
-      throw new ObjectSizeError(`${key} has ${body.length} bytes, fewer than the ${target.length} promised`);
+    const answer = await this.#bucket.get(key, { start: 0, length: target.length });
+    if (answer.length !== target.length) {
+      answer.destroy();
+      throw new ObjectSizeError(`${key} has ${answer.length} bytes, fewer than the ${target.length} promised`);
     }
-    await readInto(target, body, this.#timeoutMs);
+    await readInto(target, answer);
   }
 
   /** Tidies up; what cannot be deleted now is found by a listing later. */

@@ -1,27 +1,36 @@
-/** The body of an answer, as the socket gives it: a stream's own iterator would allocate it once more. */
+/** An answer to the SDK. Its body is taken as the socket gives it: a stream's own iterator would allocate it once more. */
 import { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 import { freeBuffer } from '../free-buffer.ts';
+import { borrow, giveBack, lentBytes } from '../lent-buffers.ts';
 import { StorageUnavailableError } from '../port.ts';
+import type { Answer } from './answer.ts';
 
 /** With so many bytes waiting, S3 is made to wait. */
 const waitingBytesMax = 512 * 1024;
+/** Up to this length memory is made for an answer. */
+const smallBytes = 64 * 1024;
 
-export class Chunks {
+export class StreamedAnswer implements Answer {
+  readonly length: number;
   readonly #stream: Readable;
   readonly #timeoutMs: number;
   readonly #waiting: Buffer[] = [];
   #waitingBytes = 0;
   /** Bytes of the first that waits. */
   #copied = 0;
+  #left: number;
+  #lent: Buffer | undefined;
   #hasEnded = false;
   #fault: unknown;
   #wake: (() => void) | undefined;
 
   /** Takes the stream over. @param timeoutMs for which it may stand still while somebody wants more of it */
-  constructor(stream: Readable, timeoutMs: number) {
+  constructor(stream: Readable, length: number, timeoutMs: number) {
     this.#stream = stream;
+    this.length = length;
+    this.#left = length;
     this.#timeoutMs = timeoutMs;
     stream.on('data', (chunk: Buffer) => {
       this.#waiting.push(chunk);
@@ -38,15 +47,31 @@ export class Chunks {
     if (stream instanceof IncomingMessage) freeWhatIsRead(stream);
   }
 
-  /**
-   * Copies what has come into the front of a buffer. One call at a time.
-   * @returns bytes, 0 at the end
-   * @throws StorageUnavailableError when it breaks off or stands still
-   */
-  async readInto(target: Buffer): Promise<number> {
-    if (this.#waiting.length === 0 && !this.#hasEnded && this.#fault === undefined) await this.#come();
+  async next(): Promise<Buffer | undefined> {
+    if (this.#left === 0) return this.#finish();
+    if (this.#waiting.length === 0 && !this.#isOver) await this.#come();
     // One turn of the event loop: what the socket has already comes meanwhile, and goes on in one long write.
-    if (!this.#hasEnded && this.#fault === undefined) await setImmediate();
+    if (!this.#isOver) await setImmediate();
+    this.#lent ??= this.length > smallBytes ? borrow() : Buffer.allocUnsafeSlow(this.length);
+    const length = this.#take(this.#lent);
+    if (length === 0) throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#fault });
+    this.#left -= length;
+    return this.#lent.subarray(0, length);
+  }
+
+  destroy(): void {
+    // Bytes that were lent may still be on their way out: no other reader gets that buffer.
+    this.#lent = undefined;
+    this.#stream.destroy();
+    this.#fail(new Error('nobody wants the rest of the answer'));
+  }
+
+  get #isOver(): boolean {
+    return this.#hasEnded || this.#fault !== undefined;
+  }
+
+  /** Copies what has come. @returns bytes */
+  #take(target: Buffer): number {
     let at = 0;
     for (let chunk = this.#waiting[0]; chunk !== undefined && at < target.length; chunk = this.#waiting[0]) {
       const copied = chunk.copy(target, at, this.#copied);
@@ -54,8 +79,7 @@ export class Chunks {
       this.#copied += copied;
       if (this.#copied === chunk.length) this.#drop(chunk);
     }
-    if (at > 0 || this.#hasEnded) return at;
-    throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#fault });
+    return Math.min(at, this.#left);
   }
 
   #drop(chunk: Buffer): void {
@@ -67,10 +91,11 @@ export class Chunks {
     if (this.#waitingBytes < waitingBytesMax / 2 && this.#stream.isPaused()) this.#stream.resume();
   }
 
-  /** Frees the connection; whoever waits is told that the answer broke off. */
-  destroy(): void {
-    this.#stream.destroy();
-    this.#fail(new Error('nobody wants the rest of the answer'));
+  #finish(): undefined {
+    if (this.#lent?.length === lentBytes) giveBack(this.#lent);
+    this.#lent = undefined;
+    // One that was read to its end has given its connection back; any other one would keep it for ever.
+    if (!this.#hasEnded) this.#stream.destroy();
   }
 
   async #come(): Promise<void> {
