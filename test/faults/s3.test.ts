@@ -106,11 +106,14 @@ describe.skipIf(noS3Server !== undefined)(titled('between Berth and S3', noS3Ser
     { kind: 'break-answer', afterBytes: 3 * mib },
     { kind: 'lose-answer' },
   ];
-  test.each(survivedByPull)('a pull survives it once, and goes on where it was: %o', async (fault) => {
+  // The second time it is the SDK that asks.
+  const timesByPull = survivedByPull.flatMap((fault) => [1, 2].map((times) => [fault, times] as const));
+  test.each(timesByPull)('a pull survives it, and goes on where it was: %o, times: %d', async (fault, times) => {
     const bytes = randomBytes(large);
     expect(await push(bytes)).toEqual([202, 201]);
-    proxy.fail('GetObject', fault);
+    proxy.fail('GetObject', fault, times);
     await expectIsThere(bytes);
+    expect(proxy.unused()).toBe(0);
   });
 
   test('what always arrives damaged is never part of a blob: 503, and the session is where it was', async () => {

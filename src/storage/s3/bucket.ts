@@ -20,6 +20,7 @@ import { ObjectMissingError } from '../port.ts';
 import type { ByteRange } from '../port.ts';
 import type { Answer } from './answer.ts';
 import { createClient } from './client.ts';
+import { DirectReads } from './direct-reads.ts';
 import { translate } from './errors.ts';
 import { uploadsFolder } from './keys.ts';
 import type { S3Options } from './options.ts';
@@ -28,6 +29,9 @@ import { StreamedAnswer } from './streamed-answer.ts';
 
 /** S3 may put the parts together one by one before it answers. */
 const completeTimeoutMs = 10 * 60_000;
+
+/** From so many bytes on the SDK is worth going past: signing an address costs as much as a request of its. */
+const directBytesMin = 1024 * 1024;
 
 /** Answers of a server that does not list multipart uploads, or of one whose key may not have them listed. */
 const notListed = new Set([403, 404, 405, 501]);
@@ -49,12 +53,16 @@ export class Bucket {
   readonly #client: S3Client;
   readonly #presigner: S3Client;
   readonly #options: S3Options;
+  /** Where S3 speaks HTTP without TLS. */
+  readonly #direct: DirectReads | undefined;
   /** Whether S3 heeds `If-None-Match: *` on a PUT; false until it has been seen to. */
   isConditional = false;
 
   constructor(options: S3Options) {
     this.#options = options;
-    this.#client = createClient(options);
+    const directMax = options.endpoint?.protocol === 'http:' ? Math.floor(options.socketsMax / 2) : 0;
+    this.#direct = directMax > 0 ? new DirectReads({ ...options, socketsMax: directMax }) : undefined;
+    this.#client = createClient({ ...options, socketsMax: options.socketsMax - directMax });
     const elsewhere = options.redirect?.endpoint;
     this.#presigner = elsewhere === undefined ? this.#client : createClient(options, elsewhere);
   }
@@ -81,11 +89,23 @@ export class Bucket {
   }
 
   /** @throws ObjectMissingError, ObjectSizeError (of a range that begins behind the last byte) */
-  async get(key: string, { start, length }: ByteRange): Promise<Answer> {
+  async get(key: string, range: ByteRange): Promise<Answer> {
+    const began = performance.now();
+    const { timeoutMs } = this.#options;
+    if (this.#direct !== undefined && range.length >= directBytesMin) {
+      const command = new GetObjectCommand(this.#at(key));
+      // It stays in this process; it is good for as long as other signatures are, should the clocks differ.
+      const address = await getSignedUrl(this.#client, command, { expiresIn: 900 }).catch(() => undefined);
+      const answer = address && (await this.#direct.get(new URL(address), range, timeoutMs / 2));
+      if (answer) return answer;
+    }
+    return this.#getBySdk(key, range, timeoutMs - (performance.now() - began));
+  }
+
+  async #getBySdk(key: string, { start, length }: ByteRange, timeoutMs: number): Promise<Answer> {
     const command = new GetObjectCommand({ ...this.#at(key), Range: `bytes=${start}-${start + length - 1}` });
-    const { Body: stream, ContentLength } = await this.#ask(`GetObject ${key}`, (options) =>
-      this.#client.send(command, options),
-    );
+    const send = (options: SendOptions) => this.#client.send(command, options);
+    const { Body: stream, ContentLength } = await this.#ask(`GetObject ${key}`, send, { timeoutMs });
     if (!(stream instanceof Readable)) throw new Error(`S3 sends no body (GetObject ${key})`);
     return new StreamedAnswer(stream, ContentLength ?? Number.NaN, this.#options.timeoutMs);
   }
@@ -198,6 +218,7 @@ export class Bucket {
   }
 
   close(): void {
+    this.#direct?.close();
     this.#client.destroy();
     if (this.#presigner !== this.#client) this.#presigner.destroy();
   }
