@@ -16,12 +16,12 @@ export interface DirectReadsOptions {
 }
 
 /**
- * The first few connections may read a whole socket's worth at once: a large GET went at 1.24 to 1.37 times docker-registry's
- * rate so, and at 0.88 to 0.96 times with 1 MiB (`npm run bench -- 'S3: 512 MiB GET'`).
+ * The first few connections may read a whole socket's worth at once. In eight runs of `npm run bench -- 'S3: 512 MiB GET'` that
+ * was 0.8 to 1.4 times docker-registry's rate (median 1.1), in three with 1 MiB it was 0.9 times; through the SDK 0.5 to 0.6.
  */
 const largeBufferBytes = 4 * 1024 * 1024;
-const largeBuffersMax = 8;
-const idleMax = 8;
+const largeBuffersMax = 4;
+const idleMax = 4;
 /** Servers close what is idle for longer. */
 const idleMsMax = 4000;
 
