@@ -16,8 +16,8 @@ export interface DirectReadsOptions {
 }
 
 /**
- * The first few connections may read a whole socket's worth at once. In eight runs of `npm run bench -- 'S3: 512 MiB GET'` that
- * was 0.8 to 1.4 times docker-registry's rate (median 1.1), in three with 1 MiB it was 0.9 times; through the SDK 0.5 to 0.6.
+ * The first few connections may read a whole socket's worth at once. In seven runs of `npm run bench -- 'S3: 512 MiB GET'` that
+ * was 0.8 to 1.4 times docker-registry's rate (median 1.2), in three with 1 MiB it was 0.9 times; through the SDK 0.5 to 0.6.
  */
 const largeBufferBytes = 4 * 1024 * 1024;
 const largeBuffersMax = 4;
