@@ -1,5 +1,6 @@
 /** A connection to S3 for long answers. What comes is read straight into a buffer of its own, and goes on from there. */
 import { connect, type Socket } from 'node:net';
+import { freeBuffer } from '../free-buffer.ts';
 import { StorageUnavailableError } from '../port.ts';
 
 export interface ConnectionOptions {
@@ -44,6 +45,8 @@ export class DirectConnection {
     this.#socket.once('close', () => {
       clearTimeout(late);
       this.#fail(new Error('S3 closed the connection'));
+      // Nobody has a piece of it then. The garbage collector would take its time.
+      if (this.#isIdle) freeBuffer(this.#buffer);
       onClose();
     });
     this.#socket.once('end', () => this.#fail(new Error('S3 ended the connection')));

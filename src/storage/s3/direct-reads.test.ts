@@ -162,6 +162,23 @@ test.for([
   expect(requests).toHaveLength(2);
 });
 
+test.for([
+  ['all of which was read is given back at once', whole, 0],
+  ['that is given up stays for whoever has not yet sent it on', whole.slice(0, -1), text.length - 1],
+] as const)('the memory of an answer %s', async ([, said, left]) => {
+  const { address, sockets } = await startServer((socket) => socket.write(said));
+  const reads = open();
+  const answer = await reads.get(address, range, timeoutMs);
+  const lent = await answer!.next();
+  if (said === whole) expect(await answer!.next()).toBeUndefined();
+  answer!.destroy();
+  reads.close();
+  await vi.waitFor(() => {
+    expect(sockets.size).toBe(0);
+    expect(lent).toHaveLength(left);
+  });
+});
+
 test('a server that closes after each answer is connected to anew', async () => {
   const { address, sockets } = await startServer((socket) =>
     socket.write(head([...promised, 'Connection: close']) + text),
