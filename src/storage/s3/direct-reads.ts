@@ -16,14 +16,14 @@ export interface DirectReadsOptions {
 }
 
 /**
- * The first few connections may read a whole socket's worth at once. In seven runs of `npm run bench -- 'S3: 512 MiB GET'` that
- * was 0.8 to 1.4 times docker-registry's rate (median 1.2), in three with 1 MiB it was 0.9 times; through the SDK 0.5 to 0.6.
+ * The first few connections may read a whole socket's worth at once. In twelve runs of `npm run bench -- 'S3: 512 MiB GET'` that
+ * was 0.7 to 1.4 times docker-registry's rate (median 1.1), in three with 1 MiB 0.9 to 1.0 times; through the SDK 0.5 to 0.6.
  */
 const largeBufferBytes = 4 * 1024 * 1024;
 const largeBuffersMax = 4;
 const idleMax = 4;
-/** Servers close what is idle for longer. */
-const idleMsMax = 4000;
+/** The next layer of an image is asked for sooner; and the buffer is worth more to others. */
+const idleMsMax = 1000;
 
 export class DirectReads {
   readonly #options: DirectReadsOptions;
