@@ -1,12 +1,11 @@
 /** Two Berths on one PostgreSQL and one S3, each by a gate of its own, behind nginx: what many people push to at once. */
 import path from 'node:path';
-import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
 import { createDatabase, type Database } from '../../src/database/pool.ts';
 import { spawnBerth, type BerthProcess, type Login } from './berth.ts';
 import { createTestDatabase } from './database.ts';
 import { createGate, type Gate } from './gate.ts';
 import { startNginx, type Nginx } from './nginx.ts';
-import { startS3Server, type S3Server } from './s3-server.ts';
+import { startS3Server } from './s3-server.ts';
 
 /** Not the address whose ports the system gives to anybody: who comes back finds the port free. */
 const listenHost = '127.0.0.2';
@@ -35,8 +34,6 @@ export interface Replicas {
   readonly facts: Database;
   /** What S3 has on its disk, as `S3Server.stored` says it. */
   stored(): Promise<string[]>;
-  /** The keys of multipart uploads that nobody has ended, those without any part too. */
-  unfinished(): Promise<string[]>;
   stop(): Promise<void>;
 }
 
@@ -96,7 +93,6 @@ export async function startReplicas(settings: Readonly<Record<string, string>>):
     admin: each[0].berth.admin,
     facts: database,
     stored: () => s3.stored(bucket),
-    unfinished: () => unfinishedUploads(s3),
     async stop() {
       await nginx.stop();
       await Promise.all(each.map((replica) => replica.close()));
@@ -104,17 +100,6 @@ export async function startReplicas(settings: Readonly<Record<string, string>>):
       await Promise.all([facts.drop(), s3.stop()]);
     },
   };
-}
-
-async function unfinishedUploads({ url, accessKeyId, secretAccessKey }: S3Server): Promise<string[]> {
-  const credentials = { accessKeyId, secretAccessKey };
-  const client = new S3Client({ endpoint: url, region: 'us-east-1', forcePathStyle: true, credentials });
-  try {
-    const { Uploads: uploads = [] } = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
-    return uploads.map(({ Key: key }) => key!);
-  } finally {
-    client.destroy();
-  }
 }
 
 /** How many requests for addresses with this text the replica's process has answered. */

@@ -82,7 +82,7 @@ export class Bucket {
       await this.#ask(`PutObject ${key}`, (options) => this.#client.send(command, options), { signal });
       return true;
     } catch (error) {
-      const { name, $metadata } = ((error as Error).cause ?? {}) as ErrorFacts;
+      const { name, $metadata } = factsOf(error);
       if (isConditional && ($metadata?.httpStatusCode === 412 || name === 'ConditionalRequestConflict')) return false;
       throw error;
     }
@@ -168,7 +168,7 @@ export class Bucket {
       const { Uploads = [] } = await this.#ask(`ListMultipartUploads ${key}`, send);
       return Uploads.flatMap(({ Key, UploadId }) => (Key === Prefix && UploadId !== undefined ? [UploadId] : []));
     } catch (error) {
-      if (notListed.has(((error as Error).cause as ErrorFacts)?.$metadata?.httpStatusCode ?? 0)) return [];
+      if (notListed.has(factsOf(error).$metadata?.httpStatusCode ?? 0)) return [];
       throw error;
     }
   }
@@ -273,6 +273,9 @@ interface ErrorFacts {
   readonly name?: string;
   readonly $metadata?: { readonly httpStatusCode?: number };
 }
+
+/** What S3 said, behind an error in the port's words. */
+const factsOf = (error: unknown): ErrorFacts => ((error as Error).cause ?? {}) as ErrorFacts;
 
 async function orMissing(attempt: Promise<unknown>): Promise<void> {
   try {

@@ -2,6 +2,7 @@
 import { connect, type Socket } from 'node:net';
 import { freeBuffer } from '../free-buffer.ts';
 import { StorageUnavailableError } from '../port.ts';
+import { Arrival } from './arrival.ts';
 
 export interface ConnectionOptions {
   readonly host: string;
@@ -24,8 +25,7 @@ export class DirectConnection {
   /** A piece of the buffer. While it waits, nothing is read. */
   #waiting: Buffer | undefined;
   #isIdle = false;
-  #fault: unknown;
-  #wake: (() => void) | undefined;
+  readonly #arrival = new Arrival();
 
   constructor({ host, port, connectTimeoutMs, bufferBytes, onClose }: ConnectionOptions) {
     this.#buffer = Buffer.allocUnsafeSlow(bufferBytes);
@@ -35,7 +35,7 @@ export class DirectConnection {
         // Nobody has asked for anything.
         if (this.#isIdle) this.destroy();
         this.#waiting = this.#buffer.subarray(0, length);
-        this.#wake?.();
+        this.#arrival.happen();
         return false;
       },
     };
@@ -44,18 +44,18 @@ export class DirectConnection {
     this.#socket.once('connect', () => clearTimeout(late));
     this.#socket.once('close', () => {
       clearTimeout(late);
-      this.#fail(new Error('S3 closed the connection'));
+      this.#arrival.fail(new Error('S3 closed the connection'));
       // Nobody has a piece of it then. The garbage collector would take its time.
       if (this.#isIdle) freeBuffer(this.#buffer);
       onClose();
     });
-    this.#socket.once('end', () => this.#fail(new Error('S3 ended the connection')));
-    this.#socket.on('error', (error) => this.#fail(error));
+    this.#socket.once('end', () => this.#arrival.fail(new Error('S3 ended the connection')));
+    this.#socket.on('error', (error) => this.#arrival.fail(error));
     this.#socket.on('timeout', () => this.destroy());
   }
 
   get isBroken(): boolean {
-    return this.#fault !== undefined;
+    return this.#arrival.fault !== undefined;
   }
 
   /**
@@ -86,12 +86,13 @@ export class DirectConnection {
    * @throws StorageUnavailableError when nothing does, or not in time
    */
   async next(timeoutMs: number): Promise<Buffer> {
-    if (this.#waiting === undefined && this.#fault === undefined) {
+    if (this.#waiting === undefined && !this.isBroken) {
       this.#socket.resume();
-      await this.#come(timeoutMs);
+      await this.#arrival.wait(timeoutMs, () => this.destroy());
     }
     const bytes = this.#waiting;
-    if (bytes === undefined) throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#fault });
+    if (bytes === undefined)
+      throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#arrival.fault });
     this.#waiting = undefined;
     return bytes;
   }
@@ -106,21 +107,7 @@ export class DirectConnection {
 
   /** Whoever waits is told that the answer broke off. Idempotent. */
   destroy(): void {
-    this.#fail(new Error('the connection was given up'));
+    this.#arrival.fail(new Error('the connection was given up'));
     this.#socket.destroy();
-  }
-
-  async #come(timeoutMs: number): Promise<void> {
-    const stall = setTimeout(() => this.destroy(), timeoutMs);
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-    this.#wake = undefined;
-    clearTimeout(stall);
-  }
-
-  #fail(error: unknown): void {
-    this.#fault ??= error;
-    this.#wake?.();
   }
 }

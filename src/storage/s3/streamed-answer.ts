@@ -6,6 +6,7 @@ import { freeBuffer } from '../free-buffer.ts';
 import { borrow, giveBack, lentBytes } from '../lent-buffers.ts';
 import { StorageUnavailableError } from '../port.ts';
 import type { Answer } from './answer.ts';
+import { Arrival } from './arrival.ts';
 
 /** With so many bytes waiting, S3 is made to wait. */
 const waitingBytesMax = 512 * 1024;
@@ -23,8 +24,8 @@ export class StreamedAnswer implements Answer {
   #left: number;
   #lent: Buffer | undefined;
   #hasEnded = false;
-  #fault: unknown;
-  #wake: (() => void) | undefined;
+  #isFinished = false;
+  readonly #arrival = new Arrival();
 
   /** Takes the stream over. @param timeoutMs for which it may stand still while somebody wants more of it */
   constructor(stream: Readable, length: number, timeoutMs: number) {
@@ -36,14 +37,14 @@ export class StreamedAnswer implements Answer {
       this.#waiting.push(chunk);
       this.#waitingBytes += chunk.length;
       if (this.#waitingBytes >= waitingBytesMax) stream.pause();
-      this.#wake?.();
+      this.#arrival.happen();
     });
     stream.once('end', () => {
       this.#hasEnded = true;
-      this.#wake?.();
+      this.#arrival.happen();
     });
-    stream.on('error', (error) => this.#fail(error));
-    stream.once('close', () => this.#fail(new Error('the answer broke off')));
+    stream.on('error', (error) => this.#arrival.fail(error));
+    stream.once('close', () => this.#arrival.fail(new Error('the answer broke off')));
     if (stream instanceof IncomingMessage) freeWhatIsRead(stream);
   }
 
@@ -54,20 +55,21 @@ export class StreamedAnswer implements Answer {
     if (!this.#isOver) await setImmediate();
     this.#lent ??= this.length > smallBytes ? borrow() : Buffer.allocUnsafeSlow(this.length);
     const length = this.#take(this.#lent);
-    if (length === 0) throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#fault });
+    if (length === 0) throw new StorageUnavailableError('S3 broke off an answer', { cause: this.#arrival.fault });
     this.#left -= length;
     return this.#lent.subarray(0, length);
   }
 
   destroy(): void {
+    if (this.#isFinished) return;
     // Bytes that were lent may still be on their way out: no other reader gets that buffer.
     this.#lent = undefined;
     this.#stream.destroy();
-    this.#fail(new Error('nobody wants the rest of the answer'));
+    this.#arrival.fail(new Error('nobody wants the rest of the answer'));
   }
 
   get #isOver(): boolean {
-    return this.#hasEnded || this.#fault !== undefined;
+    return this.#hasEnded || this.#arrival.fault !== undefined;
   }
 
   /** Copies what has come. @returns bytes */
@@ -91,25 +93,16 @@ export class StreamedAnswer implements Answer {
     if (this.#waitingBytes < waitingBytesMax / 2 && this.#stream.isPaused()) this.#stream.resume();
   }
 
+  #come(): Promise<void> {
+    return this.#arrival.wait(this.#timeoutMs, () => this.#stream.destroy(new Error('S3 stands still')));
+  }
+
   #finish(): undefined {
     if (this.#lent?.length === lentBytes) giveBack(this.#lent);
     this.#lent = undefined;
-    // One that was read to its end has given its connection back; any other one would keep it for ever.
-    if (!this.#hasEnded) this.#stream.destroy();
-  }
-
-  async #come(): Promise<void> {
-    const stall = setTimeout(() => this.#stream.destroy(new Error('S3 stands still')), this.#timeoutMs);
-    await new Promise<void>((resolve) => {
-      this.#wake = resolve;
-    });
-    this.#wake = undefined;
-    clearTimeout(stall);
-  }
-
-  #fail(error: unknown): void {
-    this.#fault ??= error;
-    this.#wake?.();
+    // All has come: the stream ends by itself, and keeps its connection for the next request.
+    this.#isFinished = true;
+    this.#stream.resume();
   }
 }
 
